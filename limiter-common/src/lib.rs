@@ -1,0 +1,39 @@
+//! Every decision of limiter that can be made without a kernel, and the layout
+//! of everything the kernel half and the daemon exchange.
+//!
+//! No map, helper or system call is used here: the kernel half and the daemon
+//! fetch facts and call these functions, and so do the unit tests, the property
+//! tests and the reference model.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`addr`] | addresses in one key space of 16 bytes, masks, hashes |
+//! | [`verdict`] | verdicts, reasons, points, and the cell that counts each |
+//! | [`limits`] | limits of a class in a service, and how a service enforces them |
+//! | [`gcra`] | the arithmetic of the new-connection quota |
+//! | [`decide`] | the decision itself |
+//! | [`word`] | open and reserved connections of a source in one atomic word |
+//! | [`packet`] | from frame to TCP segment, without a pointer in sight |
+//! | [`reply`] | the reset that answers a refused SYN |
+//! | [`map`] | keys and values of the maps |
+//! | [`policy`] | a compiled policy: what one map update switches |
+//! | [`event`] | records that leave the kernel through a ring buffer or an iterator |
+//! | [`names`] | capacities and the version of the layout |
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod addr;
+pub mod decide;
+pub mod event;
+pub mod gcra;
+pub mod limits;
+pub mod map;
+pub mod names;
+pub mod packet;
+pub mod policy;
+pub mod reply;
+pub mod verdict;
+pub mod word;

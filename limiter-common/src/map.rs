@@ -1,0 +1,215 @@
+//! Keys and values of the maps, as both sides see them.
+//!
+//! The derives refuse padding, so that no uninitialised byte reaches a map.
+//! Changing a size here changes the layout on bpffs: raise
+//! [`ABI_VERSION`](crate::names::ABI_VERSION).
+#![cfg_attr(
+    feature = "user",
+    expect(unsafe_code, reason = "aya asks for `unsafe impl Pod` on every map type")
+)]
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{addr::Addr, names, verdict::CELLS, word::Word};
+
+/// Whom a connection is charged to: a source in a service.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct SourceKey {
+    /// The address, masked to the source's prefix length.
+    pub addr: Addr,
+    /// The service id.
+    pub service: u32,
+}
+
+impl SourceKey {
+    /// Returns the hash that tags the source's word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self, seed: u64) -> u64 {
+        self.addr.hash(seed ^ ((self.service as u64) << 32))
+    }
+}
+
+/// What is known of a source that has completed a handshake; value of `SOURCES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Source {
+    /// Open and reserved connections.
+    pub word: Word,
+    /// Arrival time of the new-connection quota, in `CLOCK_MONOTONIC` nanoseconds.
+    pub tat_ns: u64,
+    /// Connections accepted since the entry was created; wraps.
+    pub accepted: u32,
+    /// Connections refused, or that would have been, since the entry was created; wraps.
+    pub refused: u32,
+    /// When the last connection was accepted, in `CLOCK_MONOTONIC` seconds.
+    pub accepted_at_s: u32,
+    /// When the last one was refused, in `CLOCK_MONOTONIC` seconds.
+    pub refused_at_s: u32,
+}
+
+/// What a socket was charged with; value of the socket storage `CHARGES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Charge {
+    /// Whom it was charged to: the release undoes exactly this.
+    pub key: SourceKey,
+    /// The class it was counted under.
+    pub class: u32,
+    /// The remote address, unmasked.
+    pub addr: Addr,
+    /// Sum of the bits below; 0 before the charge.
+    pub state: u64,
+}
+
+impl Charge {
+    /// The socket is charged to its source and class.
+    pub const CHARGED: u64 = 1;
+    /// It is charged to the service's total too.
+    pub const IN_TOTAL: u64 = 2;
+    /// It was charged and released.
+    pub const RELEASED: u64 = 4;
+}
+
+/// The reservation that a CPU's current segment holds; value of `RESERVATIONS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Reservation {
+    /// Whom it was reserved for.
+    pub key: SourceKey,
+    /// The class of the source.
+    pub class: u32,
+    /// What to take off the arrival time if it is given back.
+    pub quota_interval_ns: u64,
+    /// 0 for none; else a sum of [`Charge::CHARGED`] and [`Charge::IN_TOTAL`].
+    pub state: u64,
+}
+
+/// What the daemon tells the kernel half from second to second; value of `CONTROL`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Control {
+    /// When the daemon was last alive, in `CLOCK_MONOTONIC` nanoseconds.
+    pub heartbeat_ns: u64,
+}
+
+/// The class of a prefix in every service; value of the tries.
+///
+/// Classes that hold for some services only are resolved by the compiler of the
+/// policy, so that one look-up answers for all of them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ClassOf {
+    /// Class id by service id.
+    pub class: [u8; names::SERVICES],
+}
+
+/// Verdicts of one (service, class, family) by [`Verdict::cell`](crate::verdict::Verdict::cell).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Counters {
+    /// One count per cell.
+    pub cells: [u64; CELLS],
+}
+
+/// A shared count on a cache line of its own: the total of a service.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Total {
+    /// Open and reserved connections, without a tag.
+    pub word: Word,
+    /// Fills the cache line.
+    pub pad: [u64; 7],
+}
+
+/// Resets that a CPU may still send in this second; value of `RESET_BUDGETS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ResetBudget {
+    /// The second, on `CLOCK_MONOTONIC`.
+    pub second: u64,
+    /// Resets sent in it.
+    pub sent: u64,
+}
+
+/// Why limiter passed a packet that it could not judge, or a count it could not keep; index of `FAIL_OPENS`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOpen {
+    /// `SOURCES` is full: the connection passes uncounted.
+    SourcesFull = 0,
+    /// A socket got no storage: the connection is not counted.
+    NoStorage = 1,
+    /// No policy is loaded.
+    NoPolicy = 2,
+    /// A connection was established without passing the gate: it is counted, but was not limited.
+    Ungated = 3,
+    /// Too many CPUs fought for one word: the segment is dropped, and comes again.
+    Contention = 4,
+    /// A packet could not be turned into a reset: it is dropped in silence.
+    NoReset = 5,
+    /// The ring buffer of samples is full.
+    SamplesLost = 6,
+}
+
+impl FailOpen {
+    /// Every doubt, in the order of its values.
+    pub const ALL: [Self; 7] = [
+        Self::SourcesFull,
+        Self::NoStorage,
+        Self::NoPolicy,
+        Self::Ungated,
+        Self::Contention,
+        Self::NoReset,
+        Self::SamplesLost,
+    ];
+
+    /// Returns the `why` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SourcesFull => "sources_full",
+            Self::NoStorage => "no_storage",
+            Self::NoPolicy => "no_policy",
+            Self::Ungated => "ungated",
+            Self::Contention => "contention",
+            Self::NoReset => "no_reset",
+            Self::SamplesLost => "samples_lost",
+        }
+    }
+}
+
+const _: () = assert!(size_of::<SourceKey>() == 20);
+const _: () = assert!(size_of::<Source>() == 32);
+const _: () = assert!(size_of::<Charge>() == 48);
+const _: () = assert!(size_of::<Reservation>() == 40);
+const _: () = assert!(size_of::<Total>() == 64);
+const _: () = assert!(size_of::<Counters>() == 8 * CELLS);
+
+#[cfg(feature = "user")]
+macro_rules! pod {
+    ($($name:ty),+ $(,)?) => {
+        $(
+            // SAFETY: `IntoBytes` rules out padding and `FromBytes` accepts any
+            // bytes, which together are what `Pod` asks for.
+            unsafe impl aya::Pod for $name {}
+        )+
+    };
+}
+#[cfg(feature = "user")]
+pod!(
+    Addr,
+    SourceKey,
+    Source,
+    Charge,
+    Reservation,
+    Control,
+    ClassOf,
+    Counters,
+    Total,
+    ResetBudget,
+    crate::policy::Policy,
+);

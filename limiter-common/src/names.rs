@@ -1,0 +1,48 @@
+//! Capacities of the maps, and the version of everything that is pinned.
+
+/// Version of the layout of pinned maps and of the meaning of their values.
+/// A daemon adopts pins only of its own version.
+pub const ABI_VERSION: u32 = 1;
+
+/// Services, id 0 (no service) included. A choice: a mail host has five to eight.
+pub const SERVICES: usize = 16;
+/// Classes, built-in ones included. A choice: it keeps the counters under half a MiB a CPU.
+pub const CLASSES: usize = 32;
+/// Families, in the counters.
+pub const FAMILIES: usize = 2;
+
+/// Sources that can be known at once. An entry takes some 130 bytes, only while it exists.
+pub const SOURCES: usize = 1 << 20;
+/// Buckets of the array that says who is at the limit.
+pub const AT_LIMIT_BUCKETS: usize = 1 << 16;
+/// Buckets of the SYN quota.
+pub const SYN_BUCKETS: usize = 1 << 16;
+/// Buckets that remember when a source was last sampled.
+pub const SAMPLE_BUCKETS: usize = 1 << 14;
+/// Own addresses of the host.
+pub const LOCAL_ADDRESSES: usize = 4_096;
+/// Prefixes of one policy, after all rules were merged.
+pub const PREFIXES: usize = 1 << 18;
+/// Slots for tries: the one in force, the one before it, the one being built, and one spare.
+pub const TRIE_SLOTS: usize = 4;
+/// Bytes of the ring buffer of samples.
+pub const EVENTS_BYTES: usize = 1 << 18;
+
+/// Counter rows: one per (service, class, family).
+pub const COUNTER_ROWS: usize = SERVICES * CLASSES * FAMILIES;
+
+/// Returns the counter row of a service, class and family.
+#[inline(always)]
+#[must_use]
+pub const fn counter_row(service: u32, class: u32, family: u32) -> u32 {
+    let service = service & (SERVICES as u32 - 1);
+    let class = class & (CLASSES as u32 - 1);
+    (service * CLASSES as u32 + class) * FAMILIES as u32 + (family & 1)
+}
+
+/// Returns the cell of a service and class in the map of open connections by class.
+#[inline(always)]
+#[must_use]
+pub const fn class_cell(service: u32, class: u32) -> u32 {
+    (service & (SERVICES as u32 - 1)) * CLASSES as u32 + (class & (CLASSES as u32 - 1))
+}

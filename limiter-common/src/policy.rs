@@ -1,0 +1,88 @@
+//! A compiled policy: the value that one map update switches.
+//!
+//! It names the slot of the trie that belongs to it, so that a packet which
+//! has read one policy never meets the prefixes of another.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    addr::Addr,
+    limits::{Limits, Service},
+    names,
+};
+
+/// No service: the port is not guarded.
+pub const UNGUARDED: u32 = 0;
+
+/// The class of sources that no prefix matches.
+pub const CLASS_DEFAULT: u32 = 0;
+/// The class of loopback, link-local and the host's own addresses.
+pub const CLASS_LOCAL: u32 = 1;
+/// The class of prefixes exempted at run time.
+pub const CLASS_ALLOW: u32 = 2;
+/// The class of prefixes denied at run time.
+pub const CLASS_DENY: u32 = 3;
+/// The first class id of a configuration.
+pub const CLASS_FIRST: u32 = 4;
+
+/// Everything about a packet's fate that does not change from packet to packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Policy {
+    /// The number of this policy.
+    pub revision: u32,
+    /// The slot of its trie.
+    pub trie_slot: u32,
+    /// What of an IPv4 source makes up its key.
+    pub ipv4_mask: Addr,
+    /// What of an IPv6 source makes up its key.
+    pub ipv6_mask: Addr,
+    /// How long without a daemon until per-source limits only observe; 0 for ever.
+    pub observe_after_ns: u64,
+    /// Services by id; id 0 is none.
+    pub services: [Service; names::SERVICES],
+    /// Limits by service id and class id.
+    pub limits: [[Limits; names::CLASSES]; names::SERVICES],
+    /// Service id by port; [`UNGUARDED`] for none.
+    pub service_of_port: [u8; 1 << 16],
+}
+
+impl Policy {
+    /// Returns the service id of a port, or [`UNGUARDED`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn service_of(&self, port: u16) -> u32 {
+        self.service_of_port[port as usize] as u32 & (names::SERVICES as u32 - 1)
+    }
+
+    /// Returns how a service enforces.
+    #[inline(always)]
+    #[must_use]
+    pub const fn service(&self, service: u32) -> &Service {
+        &self.services[service as usize & (names::SERVICES - 1)]
+    }
+
+    /// Returns the limits of a class in a service.
+    #[inline(always)]
+    #[must_use]
+    pub const fn limits_of(&self, service: u32, class: u32) -> &Limits {
+        &self.limits[service as usize & (names::SERVICES - 1)][class as usize & (names::CLASSES - 1)]
+    }
+
+    /// Returns the address that a connection from `addr` is charged to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source_of(&self, addr: Addr) -> Addr {
+        match addr.family() {
+            crate::addr::Family::V4 => addr.masked(self.ipv4_mask),
+            crate::addr::Family::V6 => addr.masked(self.ipv6_mask),
+        }
+    }
+
+    /// Returns whether connections of this class count towards the ceiling of the service.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counts_in_total(&self, service: u32, class: u32) -> bool {
+        class != CLASS_LOCAL || self.service(service).has(Service::COUNT_LOCAL)
+    }
+}
