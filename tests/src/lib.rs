@@ -1,0 +1,15 @@
+//! Test beds of limiter: what the kernel suites stand on.
+//!
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`frame`] | packets that read like packets, and a parser for the replies |
+//!
+//! Helpers panic with the cause where a bed cannot be built: the panic is the
+//! failure of the test. Every wait has a deadline and every loop a bound.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a helper that cannot do its work panics, which is the failure of the test"
+)]
+
+pub mod frame;
