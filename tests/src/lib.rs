@@ -3,6 +3,8 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`frame`] | packets that read like packets, and a parser for the replies |
+//! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
+//! | [`pass`] | the XDP program that lets `XDP_TX` of the other end arrive |
 //!
 //! Helpers panic with the cause where a bed cannot be built: the panic is the
 //! failure of the test. Every wait has a deadline and every loop a bound.
@@ -13,3 +15,8 @@
 )]
 
 pub mod frame;
+pub mod host;
+pub mod netns;
+pub mod pass;
+pub mod veth;
+pub mod wait;

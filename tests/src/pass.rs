@@ -1,0 +1,105 @@
+//! The XDP program that returns `XDP_PASS`, written out as an ELF object.
+//!
+//! A veth hands frames of `XDP_TX` and redirects to its peer only while the
+//! peer has an XDP program of its own. GRO on the peer is not enough: frames
+//! are queued but its NAPI is not kicked (`veth_xdp_flush`,
+//! `drivers/net/veth.c`). Two instructions need no compiler.
+
+use aya::programs::{Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+
+use crate::netns::Namespace;
+
+/// `frags`, so that the program allows any MTU.
+const SECTION: &str = "xdp.frags";
+const NAME: &str = "pass";
+/// `r0 = XDP_PASS; exit`.
+const CODE: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+
+const HEADER_BYTES: usize = 64;
+const SECTION_HEADER_BYTES: u16 = 64;
+const EM_BPF: u16 = 247;
+
+/// A passing program on a device; gone when dropped.
+#[derive(Debug)]
+pub struct Pass {
+    _program: Ebpf,
+}
+
+impl Pass {
+    /// Attaches to `device` in `namespace`, natively.
+    #[must_use]
+    pub fn attach(namespace: &Namespace, device: &str) -> Self {
+        let mut program = EbpfLoader::new()
+            .btf(None)
+            .load(&object())
+            .expect("the object is well-formed");
+        let xdp: &mut Xdp = program
+            .program_mut(NAME)
+            .expect("the object holds the program")
+            .try_into()
+            .expect("the section says XDP");
+        xdp.load().expect("loading an XDP program needs CAP_BPF");
+        namespace
+            .run(|| xdp.attach(device, XdpMode::Driver))
+            .unwrap_or_else(|e| panic!("attaching XDP to {device}: {e:?}"));
+        Self { _program: program }
+    }
+}
+
+/// Name and contents; type, link and info; flags and entry size.
+type Section<'a> = (&'a str, &'a [u8], [u32; 3], [u64; 2]);
+
+/// A relocatable object: program, licence, one symbol and their names.
+fn object() -> Vec<u8> {
+    let names = format!("\0{NAME}\0{SECTION}\0license\0.symtab\0.strtab\0");
+    let name = |wanted: &str| {
+        let at = names
+            .find(&format!("\0{wanted}\0"))
+            .expect("every name is in the table")
+            + 1;
+        u32::try_from(at).expect("the table is short")
+    };
+    let mut symbols = vec![0; 24];
+    symbols.extend(name(NAME).to_le_bytes());
+    symbols.extend([0x12, 0, 1, 0]); // Global function in section 1.
+    symbols.extend([0; 8]);
+    symbols.extend((CODE.len() as u64).to_le_bytes());
+
+    let sections: [Section<'_>; 4] = [
+        (SECTION, &CODE, [1, 0, 0], [6, 0]),
+        ("license", b"GPL\0", [1, 0, 0], [3, 0]),
+        (".symtab", &symbols, [2, 4, 1], [0, 24]),
+        (".strtab", names.as_bytes(), [3, 0, 0], [0, 0]),
+    ];
+    let mut body = Vec::new();
+    let mut headers = vec![0; usize::from(SECTION_HEADER_BYTES)];
+    for (section, contents, [kind, link, info], [flags, entry_bytes]) in sections {
+        headers.extend(name(section).to_le_bytes());
+        headers.extend(kind.to_le_bytes());
+        let offset = (HEADER_BYTES + body.len()) as u64;
+        for field in [flags, 0, offset, contents.len() as u64] {
+            headers.extend(field.to_le_bytes());
+        }
+        headers.extend(link.to_le_bytes());
+        headers.extend(info.to_le_bytes());
+        headers.extend(8_u64.to_le_bytes());
+        headers.extend(entry_bytes.to_le_bytes());
+        body.extend(contents);
+        body.resize(body.len().next_multiple_of(8), 0);
+    }
+
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    elf.extend(1_u16.to_le_bytes()); // Relocatable.
+    elf.extend(EM_BPF.to_le_bytes());
+    elf.extend(1_u32.to_le_bytes());
+    elf.extend([0; 16]);
+    elf.extend(((HEADER_BYTES + body.len()) as u64).to_le_bytes());
+    elf.extend([0; 4]);
+    for field in [64, 0, 0, SECTION_HEADER_BYTES, 5, 4] {
+        elf.extend(field.to_le_bytes());
+    }
+    elf.extend(body);
+    elf.extend(headers);
+    elf
+}
