@@ -5,6 +5,7 @@
 //! | [`frame`] | packets that read like packets, and a parser for the replies |
 //! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
 //! | [`pass`] | the XDP program that lets `XDP_TX` of the other end arrive |
+//! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
 //!
 //! Helpers panic with the cause where a bed cannot be built: the panic is the
 //! failure of the test. Every wait has a deadline and every loop a bound.
@@ -18,5 +19,7 @@ pub mod frame;
 pub mod host;
 pub mod netns;
 pub mod pass;
+pub mod raw;
 pub mod veth;
 pub mod wait;
+pub mod wire;
