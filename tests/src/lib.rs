@@ -6,6 +6,7 @@
 //! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
 //! | [`pass`] | the XDP program that lets `XDP_TX` of the other end arrive |
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
+//! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //!
 //! Helpers panic with the cause where a bed cannot be built: the panic is the
 //! failure of the test. Every wait has a deadline and every loop a bound.
@@ -15,11 +16,13 @@
     reason = "a helper that cannot do its work panics, which is the failure of the test"
 )]
 
+pub mod client;
 pub mod frame;
 pub mod host;
 pub mod netns;
 pub mod pass;
 pub mod raw;
+pub mod server;
 pub mod veth;
 pub mod wait;
 pub mod wire;
