@@ -7,6 +7,8 @@
 //! | [`pass`] | the XDP program that lets `XDP_TX` of the other end arrive |
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
+//! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
+//! | [`host`], [`process`], [`wait`] | requirements, child processes, conditions with a deadline |
 //!
 //! Helpers panic with the cause where a bed cannot be built: the panic is the
 //! failure of the test. Every wait has a deadline and every loop a bound.
@@ -19,8 +21,10 @@
 pub mod client;
 pub mod frame;
 pub mod host;
+pub mod mail;
 pub mod netns;
 pub mod pass;
+pub mod process;
 pub mod raw;
 pub mod server;
 pub mod veth;

@@ -121,6 +121,25 @@ impl Namespace {
         text.trim_end().to_owned()
     }
 
+    /// Whether a TCP socket listens on `port`, on any address of either family.
+    #[must_use]
+    pub fn listens(&self, port: u16) -> bool {
+        // Columns: slot, local address:port, remote address:port, state 0A for LISTEN.
+        let wanted = format!(":{port:04X}");
+        let listens = |line: &str| {
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().is_some_and(|local| local.ends_with(&wanted));
+            local && fields.nth(1) == Some("0A")
+        };
+        let tables = ["tcp", "tcp6"].map(|table| format!("/proc/thread-self/net/{table}"));
+        self.run(|| {
+            tables
+                .iter()
+                .filter_map(|table| fs::read_to_string(table).ok())
+                .any(|t| t.lines().any(listens))
+        })
+    }
+
     /// Writes a device's attribute, by its path below `/sys/class/net`.
     ///
     /// The namespace's devices show only in a sysfs mounted from within.

@@ -4,13 +4,19 @@
 //! - every shape of a raw handshake, against a plain server: `handshakes_*`, `a_forged_*`
 //! - `XDP_TX` to a client: `a_client_*`
 //! - 2,000 connects at once, refusals, queues: `connects_*`
+//! - a real Postfix: `postfix_*`; child processes: `a_process_*`
 //! - what an option of a server or a bed does: `deferred_*`, `a_ghost_*`
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use limiter_tests::client::{Burst, Outcome, Target};
+use limiter_tests::mail::{self, Mail, Postfix};
 use limiter_tests::netns::Namespace;
+use limiter_tests::process::Process;
 use limiter_tests::raw::{Handshakes, Shape};
 use limiter_tests::server::{BANNER, Server};
 use limiter_tests::veth::{Bed, Client};
@@ -262,4 +268,48 @@ fn deferred_connections_wait_for_data() {
     raw.complete_some(10..20, &Shape::AckWithData(b"EHLO test\r\n".to_vec()));
     server.wait_held(10, PATIENCE);
     assert_eq!(server.accepted(), 10, "a bare ACK is not handed over");
+}
+
+/// Postfix starts in a namespace, takes a mail over both families and delivers it.
+#[test]
+fn postfix_accepts_and_delivers() {
+    require!(host::BED, mail::POSTFIX);
+    let bed = Bed::new();
+    let postfix = Postfix::start(&bed.server, &[]);
+    for (n, server) in [bed.client().server_ipv4(), bed.client().server_ipv6()]
+        .into_iter()
+        .enumerate()
+    {
+        let dialogue = mail::send(&bed.client().namespace, server, &Mail::new("a test"));
+        assert!(dialogue.accepted(), "{dialogue:?}\n{}", postfix.log());
+        postfix.wait_delivered(n + 1, PATIENCE);
+    }
+    assert!(postfix.mailbox()[0].contains("Subject: a test"));
+    let elsewhere = Mail {
+        to: "somebody@elsewhere.test".to_owned(),
+        ..Mail::new("relay")
+    };
+    let refused = mail::send(&bed.client().namespace, bed.client().server_ipv4(), &elsewhere);
+    assert_eq!(refused.codes(), [220, 250, 250, 554], "no relay: {refused:?}");
+    postfix.stop();
+    assert!(!bed.server.listens(25), "nothing listens after the stop");
+    let dialogue = mail::send(
+        &bed.client().namespace,
+        bed.client().server_ipv4(),
+        &Mail::new("late"),
+    );
+    assert_eq!(dialogue.error, Some(ErrorKind::ConnectionRefused));
+}
+
+/// A process is heard, stopped by its id, and its status told.
+#[test]
+fn a_process_is_heard_and_stopped() {
+    let process = Process::start(
+        "shell",
+        Command::new("sh").args(["-c", "echo here; exec sleep 60"]),
+    );
+    process.wait_for_log("here", PATIENCE);
+    assert_eq!(process.exit_status(), None);
+    assert_eq!(process.stop(PATIENCE).signal(), Some(15));
+    process.kill();
 }
