@@ -1,0 +1,139 @@
+//! What the kernel suites and the demonstration need from the machine: other
+//! programs, and three kernel file systems.
+//!
+//! A file system that cannot be mounted is reported, not fatal: the suites that
+//! need it skip, and say so themselves.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::debian;
+use crate::error::Result;
+use crate::process::{capture, find_program, is_root};
+use crate::terminal::{Step, caution, note};
+use crate::workspace::Workspace;
+
+/// A program that tests call, and the Debian package that has it.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("bpftool", "bpftool"),
+    ("conntrack", "conntrack"),
+    ("ethtool", "ethtool"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+    ("postfix", "postfix"),
+    ("sysctl", "procps"),
+];
+
+/// A kernel file system, and where it is mounted when it is nowhere yet.
+struct Mount {
+    kind: &'static str,
+    path: &'static str,
+    needed_for: &'static str,
+}
+
+const MOUNTS: [Mount; 3] = [
+    Mount {
+        kind: "bpf",
+        path: "/sys/fs/bpf",
+        needed_for: "pinned maps and links",
+    },
+    Mount {
+        kind: "cgroup2",
+        path: "/run/limiter-test/cgroup2",
+        needed_for: "the gate",
+    },
+    Mount {
+        kind: "tracefs",
+        path: "/sys/kernel/tracing",
+        needed_for: "tracepoints",
+    },
+];
+
+/// Installs the programs that tests call, or says which ones are missing.
+pub(crate) fn provide_programs(workspace: &Workspace) -> Result<()> {
+    let mut packages: Vec<&str> = Vec::new();
+    for (program, package) in PROGRAMS {
+        if find_program(program).is_none() && !packages.contains(&package) {
+            packages.push(package);
+        }
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if debian::can_install() {
+        debian::ensure(workspace, &packages)?;
+        return Ok(());
+    }
+    caution(format!(
+        "tests that need one of {} will skip",
+        packages.join(", ")
+    ));
+    if debian::is_debian() {
+        note(format!("to have them: {}", debian::install_command(&packages)));
+    }
+    Ok(())
+}
+
+/// Mounts the kernel file systems that are missing.
+pub(crate) fn prepare() {
+    if !is_root() {
+        return;
+    }
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let missing: Vec<&Mount> = MOUNTS
+        .iter()
+        .filter(|mount| mounted_at(&mounts, mount.kind).is_none())
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let step = Step::start("preparing this machine");
+    for mount in missing {
+        match mount_file_system(mount) {
+            Ok(()) => note(format!(
+                "mounted {} at {}, for {}",
+                mount.kind, mount.path, mount.needed_for
+            )),
+            Err(error) => caution(format!(
+                "no {}, which {} needs: {error}",
+                mount.kind, mount.needed_for
+            )),
+        }
+    }
+    step.done();
+}
+
+fn mount_file_system(mount: &Mount) -> Result<()> {
+    // Directories in sysfs exist or cannot be made; mount reports both better.
+    if !Path::new(mount.path).is_dir() {
+        fs::create_dir_all(mount.path).ok();
+    }
+    capture(Command::new("mount").args(["-t", mount.kind, mount.kind, mount.path])).map(|_| ())
+}
+
+/// Returns where a file system of this kind is mounted, from `/proc/mounts`.
+fn mounted_at<'a>(mounts: &'a str, kind: &str) -> Option<&'a str> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let path = fields.next()?;
+        (fields.next()? == kind).then_some(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mount counts by its type, not by a name that looks like it.
+    #[test]
+    fn mounts_are_found_by_type() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
+                      bpf /mnt/bpf tmpfs rw 0 0\n";
+        assert_eq!(mounted_at(mounts, "cgroup2"), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(mounted_at(mounts, "bpf"), None);
+        assert_eq!(mounted_at("", "bpf"), None);
+    }
+}
