@@ -44,9 +44,6 @@ const PLACES: [(&str, &str); 16] = [
         "the only place where an offset becomes a pointer",
     ),
     (
-        "the only place where an offset becomes a pointer",
-    ),
-    (
         "limiter-ebpf/src/reservation.rs",
         "a value of a per-CPU map, shared with softirqs",
     ),
