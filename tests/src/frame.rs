@@ -242,3 +242,6 @@ impl Frame {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`frame`] | packets that read like packets, and a parser for the replies |
 //! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
-//! | [`pass`] | the XDP program that lets `XDP_TX` of the other end arrive |
+//! | [`xdp`] | the smallest XDP programs, which a veth's other end needs |
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
@@ -23,10 +23,10 @@ pub mod frame;
 pub mod host;
 pub mod mail;
 pub mod netns;
-pub mod pass;
 pub mod process;
 pub mod raw;
 pub mod server;
 pub mod veth;
 pub mod wait;
 pub mod wire;
+pub mod xdp;

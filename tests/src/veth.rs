@@ -16,7 +16,7 @@ pub use plan::Plan;
 use crate::frame::Mac;
 use crate::host;
 use crate::netns::Namespace;
-use crate::pass::Pass;
+use crate::xdp::Attached;
 
 /// A server namespace and its client namespaces.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Bed {
 /// A client namespace and its link to the server.
 #[derive(Debug)]
 pub struct Client {
-    _pass: Option<Pass>,
+    _pass: Option<Attached>,
     /// Where the client runs.
     pub namespace: Namespace,
     /// Its number, part of its addresses.

@@ -1,38 +1,50 @@
-//! The XDP program that returns `XDP_PASS`, written out as an ELF object.
+//! The smallest XDP programs, which return one action, written out as ELF objects.
 //!
-//! A veth hands frames of `XDP_TX` and redirects to its peer only while the
+//! `Pass` belongs on a client's device: a veth hands frames of `XDP_TX` and redirects to its peer only while the
 //! peer has an XDP program of its own. GRO on the peer is not enough: frames
 //! are queued but its NAPI is not kicked (`veth_xdp_flush`,
-//! `drivers/net/veth.c`). Two instructions need no compiler.
+//! `drivers/net/veth.c`). Two instructions need no compiler. Any of them also
+//! serves as the foreign program that is already there.
 
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::Xdp;
+pub use aya::programs::XdpMode;
 use aya::{Ebpf, EbpfLoader};
 
 use crate::netns::Namespace;
 
 /// `frags`, so that the program allows any MTU.
 const SECTION: &str = "xdp.frags";
-const NAME: &str = "pass";
-/// `r0 = XDP_PASS; exit`.
-const CODE: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+/// Under this name the kernel lists the program.
+pub const NAME: &str = "one_action";
 
 const HEADER_BYTES: usize = 64;
 const SECTION_HEADER_BYTES: u16 = 64;
 const EM_BPF: u16 = 247;
 
-/// A passing program on a device; gone when dropped.
+/// What a program returns (`enum xdp_action`, `include/uapi/linux/bpf.h`).
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// Loses every frame.
+    Drop = 1,
+    /// Passes every frame on.
+    Pass = 2,
+    /// Sends every frame back as it is, addresses included.
+    Tx = 3,
+}
+
+/// A program on a device; gone when dropped.
 #[derive(Debug)]
-pub struct Pass {
+pub struct Attached {
     _program: Ebpf,
 }
 
-impl Pass {
-    /// Attaches to `device` in `namespace`, natively.
+impl Attached {
+    /// Attaches a program that returns `action` to `device` in `namespace`.
     #[must_use]
-    pub fn attach(namespace: &Namespace, device: &str) -> Self {
+    pub fn new(namespace: &Namespace, device: &str, action: Action, mode: XdpMode) -> Self {
         let mut program = EbpfLoader::new()
             .btf(None)
-            .load(&object())
+            .load(&object(action))
             .expect("the object is well-formed");
         let xdp: &mut Xdp = program
             .program_mut(NAME)
@@ -41,7 +53,7 @@ impl Pass {
             .expect("the section says XDP");
         xdp.load().expect("loading an XDP program needs CAP_BPF");
         namespace
-            .run(|| xdp.attach(device, XdpMode::Driver))
+            .run(|| xdp.attach(device, mode))
             .unwrap_or_else(|e| panic!("attaching XDP to {device}: {e:?}"));
         Self { _program: program }
     }
@@ -51,7 +63,9 @@ impl Pass {
 type Section<'a> = (&'a str, &'a [u8], [u32; 3], [u64; 2]);
 
 /// A relocatable object: program, licence, one symbol and their names.
-fn object() -> Vec<u8> {
+fn object(action: Action) -> Vec<u8> {
+    // r0 = action; exit
+    let code = [0xb7, 0, 0, 0, action as u8, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
     let names = format!("\0{NAME}\0{SECTION}\0license\0.symtab\0.strtab\0");
     let name = |wanted: &str| {
         let at = names
@@ -64,10 +78,10 @@ fn object() -> Vec<u8> {
     symbols.extend(name(NAME).to_le_bytes());
     symbols.extend([0x12, 0, 1, 0]); // Global function in section 1.
     symbols.extend([0; 8]);
-    symbols.extend((CODE.len() as u64).to_le_bytes());
+    symbols.extend((code.len() as u64).to_le_bytes());
 
     let sections: [Section<'_>; 4] = [
-        (SECTION, &CODE, [1, 0, 0], [6, 0]),
+        (SECTION, &code, [1, 0, 0], [6, 0]),
         ("license", b"GPL\0", [1, 0, 0], [3, 0]),
         (".symtab", &symbols, [2, 4, 1], [0, 24]),
         (".strtab", names.as_bytes(), [3, 0, 0], [0, 0]),

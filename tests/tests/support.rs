@@ -11,15 +11,18 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use limiter_tests::client::{Burst, Outcome, Target};
+use limiter_tests::frame::Frame;
 use limiter_tests::mail::{self, Mail, Postfix};
 use limiter_tests::netns::Namespace;
 use limiter_tests::process::Process;
 use limiter_tests::raw::{Handshakes, Shape};
 use limiter_tests::server::{BANNER, Server};
 use limiter_tests::veth::{Bed, Client};
+use limiter_tests::wire::Wire;
+use limiter_tests::xdp::{Action, Attached, XdpMode};
 use limiter_tests::{host, require};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -186,6 +189,32 @@ fn a_forged_ack_completes_nothing() {
     assert_eq!(listening.accepted(), 0);
     raw.complete(&Shape::Ack);
     listening.wait_held(50, PATIENCE);
+}
+
+/// How many of ten frames come back from a server's device that sends back every frame.
+fn reflected(bed: &Bed) -> usize {
+    let _reflector = Attached::new(&bed.server, "srv0", Action::Tx, XdpMode::Driver);
+    let mut wire = Wire::open(&bed.client().namespace, "cli0");
+    let source = SocketAddr::new(bed.client().ipv4(), 40_000);
+    for _ in 0..10 {
+        wire.send(&Frame::syn(source, v4(bed.client())).to_bytes());
+    }
+    let end = Instant::now() + SECOND / 5;
+    (0..10).map_while(|_| wire.receive_from(source, end)).count()
+}
+
+/// `XDP_TX` of the server's reaches a client with an XDP program, and no other:
+/// GRO, which gives the client's device a NAPI too, does not wake it.
+#[test]
+fn a_client_sees_what_xdp_sends_back() {
+    require!(host::BED);
+    assert_eq!(reflected(&Bed::new()), 10);
+    let bare = Bed::plan().without_pass().build();
+    assert_eq!(reflected(&bare), 0);
+    bare.client()
+        .namespace
+        .output("ethtool", &["-K", "cli0", "gro", "on"]);
+    assert_eq!(reflected(&bare), 0);
 }
 
 /// 2,000 connects at once, from both cores, are all accepted and greeted.

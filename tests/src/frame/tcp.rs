@@ -109,6 +109,13 @@ impl Tcp {
         self
     }
 
+    /// Sets the window.
+    #[must_use]
+    pub fn window(mut self, window: u16) -> Self {
+        self.window = window;
+        self
+    }
+
     /// Adds flags.
     #[must_use]
     pub fn with(mut self, flags: Flags) -> Self {

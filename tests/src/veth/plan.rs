@@ -2,7 +2,7 @@
 
 use super::{Bed, Client, mac_text};
 use crate::netns::Namespace;
-use crate::pass::Pass;
+use crate::xdp::{Action, Attached, XdpMode};
 
 /// How a bed is to be built; see [`Bed::plan`].
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,9 @@ impl Plan {
                 namespace.output("ethtool", &["-K", device, "tx", "off"]);
             }
         }
-        let pass = self.pass.then(|| Pass::attach(&client.namespace, &near));
+        let pass = self
+            .pass
+            .then(|| Attached::new(&client.namespace, &near, Action::Pass, XdpMode::Driver));
         Client {
             _pass: pass,
             ..client
