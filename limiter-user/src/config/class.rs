@@ -21,7 +21,7 @@ pub(super) fn classes(raw: &RawConfig, services: &[Service], problems: &mut Prob
     if let Some(extra) = raw.classes.get(CLASSES_MAX) {
         let message = format!("{} classes are too many", raw.classes.len());
         let help = format!("there can be {CLASSES_MAX}; a class can have any number of prefixes");
-        problems.add(extra.head.clone(), message, help);
+        problems.add(extra.head.span.clone(), message, help);
     }
     let mut names = HashMap::new();
     let mut owners = Owners::default();
@@ -85,7 +85,7 @@ fn treatment(raw: &RawClass, problems: &mut Problems) -> ClassTreatment {
                 let message = format!("class `{name}` is neither exempt nor denied nor limited");
                 let help = "add `exempt = true`, `deny = true`, `connections_per_source` or \
                             `new_connections_per_source`";
-                problems.add(raw.head.clone(), message, help);
+                raw.head.absent(message, help, problems);
             }
             return ClassTreatment::Limited {
                 connections_per_source: connections,
@@ -108,11 +108,8 @@ fn class_services(raw: &RawClass, services: &[Service], problems: &mut Problems)
     let list = raw.services.as_ref()?;
     if list.value.is_empty() {
         let message = format!("class `{}` holds for no service", raw.called());
-        problems.add(
-            list.span.clone(),
-            message,
-            "name services, or remove `services` to mean all of them",
-        );
+        let help = "name services, or remove `services` to mean all of them";
+        raw.head.absent_at(&list.span, message, help, problems);
     }
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for At {
@@ -148,12 +145,13 @@ fn prefixes<'a>(raw: &'a RawClass, owners: &mut Owners<'a>, problems: &mut Probl
     let list = match &raw.prefixes {
         Some(list) if !list.value.is_empty() => list,
         other => {
-            let span = other.as_ref().map_or(&raw.head, |list| &list.span);
+            let span = other.as_ref().map_or(&raw.head.span, |list| &list.span);
             let message = format!("class `{}` has no prefixes", raw.called());
-            problems.add(
-                span.clone(),
+            raw.head.absent_at(
+                span,
                 message,
                 "list some, such as `prefixes = [\"192.0.2.0/24\"]`",
+                problems,
             );
             return Vec::new();
         }

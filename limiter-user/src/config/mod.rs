@@ -37,6 +37,9 @@ mod schema;
 mod service;
 mod value;
 
+#[cfg(test)]
+mod broken;
+
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use model::{
     Attach, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, Interfaces, Mode, Period,

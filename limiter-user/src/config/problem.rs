@@ -53,6 +53,11 @@ impl Problems {
         });
     }
 
+    /// Returns how many there are.
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// Turns the mistakes into errors, if there are any.
     pub(super) fn finish(mut self, file: &Path, text: &str) -> Result<(), ConfigErrors> {
         if self.found.is_empty() {

@@ -20,8 +20,40 @@ pub(super) struct RawConfig {
     pub(super) runtime: RawRuntime,
     pub(super) services: Vec<RawService>,
     pub(super) classes: Vec<RawClass>,
-    /// Whether it could not be read to the end: what seems absent may be there.
-    pub(super) is_torn: bool,
+    pub(super) head: Head,
+}
+
+/// Where a table begins, and whether all of it could be read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    pub(super) span: Span,
+    /// Whether some of its keys are unknown or of the wrong type.
+    is_torn: bool,
+}
+
+impl Head {
+    /// Notes that something is absent, unless it may be among what could not be read.
+    pub(super) fn absent(
+        &self,
+        message: impl Into<String>,
+        help: impl Into<String>,
+        problems: &mut Problems,
+    ) {
+        self.absent_at(&self.span, message, help, problems);
+    }
+
+    /// Notes that something is absent from this place in the table.
+    pub(super) fn absent_at(
+        &self,
+        span: &Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+        problems: &mut Problems,
+    ) {
+        if !self.is_torn {
+            problems.add(span.clone(), message, help);
+        }
+    }
 }
 
 /// `[source]`.
@@ -51,6 +83,7 @@ pub(super) type RawQuota = At<OrWord<RawQuotaTable>>;
 /// The table of a quota.
 #[derive(Clone, Debug)]
 pub(super) struct RawQuotaTable {
+    pub(super) head: Head,
     pub(super) per_minute: Option<At<i64>>,
     pub(super) per_second: Option<At<i64>>,
     pub(super) burst: Option<At<i64>>,
@@ -59,7 +92,7 @@ pub(super) struct RawQuotaTable {
 /// `[[service]]`.
 #[derive(Debug)]
 pub(super) struct RawService {
-    pub(super) head: Span,
+    pub(super) head: Head,
     pub(super) name: Option<At<String>>,
     pub(super) ports: Option<At<Vec<At<i64>>>>,
     pub(super) mode: Option<At<String>>,
@@ -74,7 +107,7 @@ pub(super) struct RawService {
 /// `[[class]]`.
 #[derive(Debug)]
 pub(super) struct RawClass {
-    pub(super) head: Span,
+    pub(super) head: Head,
     pub(super) name: Option<At<String>>,
     pub(super) prefixes: Option<At<Vec<At<String>>>>,
     pub(super) services: Option<At<Vec<At<String>>>>,
@@ -99,7 +132,10 @@ impl RawConfig {
                 problems.add(error.span().unwrap_or_default(), error.message(), help);
             }
             return Self {
-                is_torn: true,
+                head: Head {
+                    span: 0..0,
+                    is_torn: true,
+                },
                 ..Self::default()
             };
         }
@@ -126,7 +162,10 @@ impl RawConfig {
                 .into_iter()
                 .map(|table| RawClass::read(&table, problems))
                 .collect(),
-            is_torn: false,
+            head: Head {
+                span: 0..0,
+                is_torn: problems.count() > 0,
+            },
         }
     }
 }
@@ -158,9 +197,9 @@ impl RawRuntime {
 
 impl RawService {
     fn read(table: &At<&DeTable<'_>>, problems: &mut Problems) -> Self {
+        let before = problems.count();
         let section = Reader::new(&schema::SERVICE, table.value, problems);
         Self {
-            head: table.span.clone(),
             name: section.string("name", problems),
             ports: section.integers("ports", problems),
             mode: section.string("mode", problems),
@@ -170,6 +209,10 @@ impl RawService {
             syn_quota_per_source: quota(&section, "syn_quota_per_source", problems),
             count_local: section.boolean("count_local", problems),
             refuse_with: section.string("refuse_with", problems),
+            head: Head {
+                span: table.span.clone(),
+                is_torn: problems.count() > before,
+            },
         }
     }
 }
@@ -181,9 +224,9 @@ impl RawClass {
     }
 
     fn read(table: &At<&DeTable<'_>>, problems: &mut Problems) -> Self {
+        let before = problems.count();
         let section = Reader::new(&schema::CLASS, table.value, problems);
         Self {
-            head: table.span.clone(),
             name: section.string("name", problems),
             prefixes: section.strings("prefixes", problems),
             services: section.strings("services", problems),
@@ -192,6 +235,10 @@ impl RawClass {
             connections_per_source: section.integer_or_word("connections_per_source", problems),
             new_connections_per_source: quota(&section, "new_connections_per_source", problems),
             critical: section.boolean("critical", problems),
+            head: Head {
+                span: table.span.clone(),
+                is_torn: problems.count() > before,
+            },
         }
     }
 }
@@ -201,11 +248,16 @@ fn quota(section: &Reader<'_, '_>, key: &'static str, problems: &mut Problems) -
     let value = match value {
         OrWord::Word(word) => OrWord::Word(word),
         OrWord::Value(table) => {
+            let before = problems.count();
             let table = Reader::new(&schema::QUOTA_TABLE, table, problems);
             OrWord::Value(RawQuotaTable {
                 per_minute: table.integer("per_minute", problems),
                 per_second: table.integer("per_second", problems),
                 burst: table.integer("burst", problems),
+                head: Head {
+                    span: span.clone(),
+                    is_torn: problems.count() > before,
+                },
             })
         }
     };

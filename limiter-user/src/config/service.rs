@@ -14,14 +14,18 @@ use crate::policy::ids::SERVICES_MAX;
 
 /// Resolves the services; `mode` is that of services that name none.
 pub(super) fn services(raw: &RawConfig, mode: Mode, problems: &mut Problems) -> Vec<Service> {
-    if raw.services.is_empty() && !raw.is_torn {
+    if raw.services.is_empty() {
         let help = "add one, such as [[service]] with `name = \"smtp\"` and `ports = [25]`";
-        problems.add(0..0, "no service is configured: nothing would be guarded", help);
+        raw.head.absent(
+            "no service is configured: nothing would be guarded",
+            help,
+            problems,
+        );
     }
     if let Some(extra) = raw.services.get(SERVICES_MAX) {
         let message = format!("{} services are too many", raw.services.len());
         let help = format!("there can be {SERVICES_MAX}; a service can have several ports");
-        problems.add(extra.head.clone(), message, help);
+        problems.add(extra.head.span.clone(), message, help);
     }
     let mut names = HashMap::new();
     let mut ports = HashMap::new();
@@ -97,19 +101,17 @@ fn ports<'a>(
 ) -> Vec<u16> {
     let name = raw.name.as_ref().map_or("", |name| name.value.as_str());
     let Some(list) = &raw.ports else {
-        problems.add(
-            raw.head.clone(),
+        raw.head.absent(
             format!("service `{name}` has no ports"),
             "add `ports = [25]` or the like",
+            problems,
         );
         return Vec::new();
     };
     if list.value.is_empty() {
-        problems.add(
-            list.span.clone(),
-            format!("service `{name}` has no ports"),
-            "list at least one port",
-        );
+        let message = format!("service `{name}` has no ports");
+        raw.head
+            .absent_at(&list.span, message, "list at least one port", problems);
     }
     let mut ports = Vec::with_capacity(list.value.len());
     for At {

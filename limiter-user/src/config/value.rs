@@ -12,7 +12,7 @@ use std::{
 use super::{
     model::{Period, QuotaSetting},
     problem::{Problems, Span},
-    raw::{RawLimit, RawQuota},
+    raw::{Head, RawLimit, RawQuota},
     read::{At, OrWord},
     schema::{listed, nearest},
 };
@@ -118,14 +118,12 @@ pub(super) fn quota(key: &str, at: Option<&RawQuota>, problems: &mut Problems) -
         OrWord::Word(word) => return unlimited(key, word, span, problems).then_some(QuotaSetting::NONE),
         OrWord::Value(table) => table,
     };
+    let head = &table.head;
     let burst = if let Some(burst) = &table.burst {
         number("burst", burst, QUOTA, problems)
     } else {
-        problems.add(
-            span.clone(),
-            format!("`{key}` has no `burst`"),
-            "add `burst = N`: how many connections may come at once",
-        );
+        let help = "add `burst = N`: how many connections may come at once";
+        head.absent(format!("`{key}` has no `burst`"), help, problems);
         None
     };
     let (rate, period) = match (&table.per_minute, &table.per_second) {
@@ -137,8 +135,8 @@ pub(super) fn quota(key: &str, at: Option<&RawQuota>, problems: &mut Problems) -
             return None;
         }
         (None, None) => {
-            let message = format!("`{key}` has no rate");
-            problems.add(span.clone(), message, "add `per_minute = N` or `per_second = N`");
+            let help = "add `per_minute = N` or `per_second = N`";
+            head.absent(format!("`{key}` has no rate"), help, problems);
             return None;
         }
     };
@@ -167,14 +165,14 @@ fn unlimited(key: &str, word: &str, span: &Span, problems: &mut Problems) -> boo
 pub(super) fn name(
     kind: &str,
     at: Option<&At<String>>,
-    head: &Span,
+    head: &Head,
     problems: &mut Problems,
 ) -> Option<String> {
     let Some(At { value, span, .. }) = at else {
-        problems.add(
-            head.clone(),
+        head.absent(
             format!("a {kind} without a name"),
             "add `name = \"...\"`",
+            problems,
         );
         return None;
     };
