@@ -10,12 +10,12 @@
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
 //! | [`host`], [`process`], [`wait`] | requirements, child processes, conditions with a deadline |
 //!
-//! Helpers panic with the cause where a bed cannot be built: the panic is the
+//! Everything here panics with the cause where a bed cannot be built: that is the
 //! failure of the test. Every wait has a deadline and every loop a bound.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::missing_panics_doc,
-    reason = "a helper that cannot do its work panics, which is the failure of the test"
+    reason = "a bed that cannot be built panics, which is the failure of the test"
 )]
 
 pub mod client;

@@ -37,15 +37,20 @@ impl Wire {
     /// Opens a socket that sees every frame of `device` in `namespace` from now on.
     #[must_use]
     pub fn open(namespace: &Namespace, device: &str) -> Self {
+        Self::with_protocol(namespace, device, Some(SockProtocol::EthAll))
+    }
+
+    /// Opens a socket that only sends: a flood is not slowed by its own answers.
+    #[must_use]
+    pub fn send_only(namespace: &Namespace, device: &str) -> Self {
+        Self::with_protocol(namespace, device, None)
+    }
+
+    fn with_protocol(namespace: &Namespace, device: &str, protocol: Option<SockProtocol>) -> Self {
         let socket = namespace.run(|| {
             let kind = SockType::Raw;
-            let socket = socket(
-                AddressFamily::Packet,
-                kind,
-                SockFlag::SOCK_CLOEXEC,
-                SockProtocol::EthAll,
-            )
-            .unwrap_or_else(|e| panic!("opening a packet socket: {e}"));
+            let socket = socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC, protocol)
+                .unwrap_or_else(|e| panic!("opening a packet socket: {e}"));
             // The list of interfaces is the safe way to a link-layer address.
             let interfaces = getifaddrs().unwrap_or_else(|e| panic!("listing interfaces: {e}"));
             let link = interfaces

@@ -1,11 +1,12 @@
 //! The test beds themselves, on the real kernel and without limiter.
 //!
 //! - namespaces come, work and go: `a_namespace_*`, `a_panicking_test_*`
-//! - every shape of a raw handshake, against a plain server: `handshakes_*`, `a_forged_*`
+//! - every shape of a raw handshake, against a plain server: `handshakes_*`,
+//!   `a_forged_*`, `a_split_*`, `deferred_*`
 //! - `XDP_TX` to a client: `a_client_*`
 //! - 2,000 connects at once, refusals, queues: `connects_*`
-//! - a real Postfix: `postfix_*`; child processes: `a_process_*`
-//! - what an option of a server or a bed does: `deferred_*`, `a_ghost_*`
+//! - a real Postfix: `postfix_*`
+//! - processes, control groups, requirements: `a_process_*`, `a_cgroup_*`, `a_missing_*`
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use limiter_tests::client::{Burst, Outcome, Target};
 use limiter_tests::frame::Frame;
+use limiter_tests::host::{Cgroup, Requirement};
 use limiter_tests::mail::{self, Mail, Postfix};
 use limiter_tests::netns::Namespace;
 use limiter_tests::process::Process;
@@ -159,6 +161,16 @@ fn handshakes_complete_in_a_batch() {
     bed.server.threaded_napi("srv0", true);
     let shape = Shape::AckThenData(b"EHLO test\r\n".to_vec());
     complete_200(&bed, v4(bed.client()), &[address("192.0.2.7")], &shape);
+}
+
+/// With the server's packets spread over both CPUs the handshakes complete all the same.
+#[test]
+fn handshakes_complete_on_two_cpus() {
+    require!(host::BED);
+    let bed = Bed::plan().queues(2).build();
+    bed.server.receive_packet_steering("srv0", "3");
+    assert_eq!(bed.server.read_device("srv0/queues/rx-0/rps_cpus"), "3");
+    complete_200(&bed, v6(bed.client()), &[address("2001:db8::1")], &Shape::Ack);
 }
 
 /// With SYN cookies for every SYN the handshakes complete all the same.
@@ -328,6 +340,37 @@ fn postfix_accepts_and_delivers() {
         &Mail::new("late"),
     );
     assert_eq!(dialogue.error, Some(ErrorKind::ConnectionRefused));
+}
+
+/// A control group of the test's own takes a process and is gone when dropped.
+#[test]
+fn a_cgroup_holds_a_process() {
+    require!(&[Requirement::Root, Requirement::Cgroup2]);
+    let cgroup = Cgroup::create("life");
+    let path = cgroup.path().to_owned();
+    let process = Process::start("sleep", Command::new("sleep").arg("60"));
+    cgroup.adopt(process.pid());
+    let members = std::fs::read_to_string(path.join("cgroup.procs")).expect("reading the members");
+    assert_eq!(members.trim(), process.pid().to_string());
+    process.stop(PATIENCE);
+    drop(cgroup);
+    assert!(!path.exists(), "the group is removed");
+}
+
+/// What is missing is named, with what provides it.
+#[test]
+fn a_missing_requirement_is_named() {
+    let missing = Requirement::Command("no-such-command", "no-such-package").missing();
+    assert_eq!(
+        missing.as_deref(),
+        Some("no command no-such-command (needs package no-such-package)")
+    );
+    assert_eq!(Requirement::Kernel((5, 0), "anything").missing(), None);
+    assert!(
+        Requirement::Kernel((99, 0), "the future")
+            .missing()
+            .is_some_and(|m| m.contains("needs 99.0"))
+    );
 }
 
 /// A process is heard, stopped by its id, and its status told.

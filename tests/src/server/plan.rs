@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, ReusePort};
@@ -16,6 +17,7 @@ use nix::{setsockopt_impl, sockopt_impl};
 use super::{Server, accept_all};
 use crate::host;
 use crate::netns::Namespace;
+use crate::wait;
 
 sockopt_impl!(
     /// Seconds for which a handshake without data is not handed to the server.
@@ -28,6 +30,9 @@ sockopt_impl!(
 
 /// The longest queue a namespace allows unless told otherwise (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
+
+/// How long an address may still be taken.
+const BIND_TIME: Duration = Duration::from_secs(2);
 
 /// How a server listens; see [`Server::plan`].
 #[derive(Clone, Debug)]
@@ -109,8 +114,16 @@ impl Plan {
     #[must_use]
     pub fn listen(self, namespace: &Namespace) -> Server {
         host::raise_descriptor_limit();
-        let listener = namespace
-            .run(|| self.listener())
+        // A command that another thread starts holds a copy of every descriptor
+        // until it runs: an earlier listener may outlive its close by that.
+        let bound = namespace.run(|| {
+            wait::until_some(BIND_TIME, || match self.listener() {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse => None,
+                decided => Some(decided),
+            })
+        });
+        let listener = bound
+            .unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()))
             .unwrap_or_else(|e| panic!("listening at {} in {}: {e}", self.address, namespace.name()));
         let address = listener.local_addr().expect("a listener has an address");
         let held = Arc::default();
