@@ -34,7 +34,7 @@ pub struct ConfigError {
     pub help: String,
     /// Another place that has to do with it, and how.
     pub related: Option<(Place, String)>,
-    /// The line in question.
+    /// The line in question; empty if it is too long to show.
     pub excerpt: String,
     /// How many characters of it are meant.
     pub width: usize,
@@ -43,40 +43,36 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
-        let Some(place) = self.place else {
-            write!(f, "{file}: error: {}", self.message)?;
-            return if self.help.is_empty() {
-                Ok(())
-            } else {
-                write!(f, "\n  = help: {}", self.help)
-            };
+        let margin = match self.place {
+            None => {
+                write!(f, "{file}: error: {}", self.message)?;
+                " ".to_owned()
+            }
+            Some(Place { line, column }) => {
+                write!(f, "{file}:{line}:{column}: error: {}", self.message)?;
+                let margin = " ".repeat(line.to_string().len());
+                if !self.excerpt.is_empty() {
+                    // Tabs stay tabs, so that the carets stand below what they mean.
+                    let before = self.excerpt.chars().take(column - 1);
+                    let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                    let carets = "^".repeat(self.width.max(1));
+                    write!(
+                        f,
+                        "\n{margin} |\n{line} | {}\n{margin} | {indent}{carets}",
+                        self.excerpt
+                    )?;
+                }
+                margin
+            }
         };
-        let Place { line, column } = place;
-        let number = line.to_string();
-        let margin = " ".repeat(number.len());
-        // Tabs stay tabs, so that the carets stand below what they mean.
-        let indent: String = self
-            .excerpt
-            .chars()
-            .take(column - 1)
-            .map(|c| if c == '\t' { '\t' } else { ' ' })
-            .collect();
-        let carets = "^".repeat(self.width.max(1));
-        writeln!(f, "{file}:{line}:{column}: error: {}", self.message)?;
-        writeln!(f, "{margin} |")?;
-        writeln!(f, "{number} | {}", self.excerpt)?;
-        write!(f, "{margin} | {indent}{carets}")?;
-        if let Some((other, what)) = &self.related {
-            write!(
-                f,
-                "\n{margin} = note: {file}:{}:{}: {what}",
-                other.line, other.column
-            )?;
+        if let Some((Place { line, column }, what)) = &self.related {
+            write!(f, "\n{margin} = note: {file}:{line}:{column}: {what}")?;
         }
-        if !self.help.is_empty() {
-            write!(f, "\n{margin} = help: {}", self.help)?;
+        if self.help.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "\n{margin} = help: {}", self.help)
         }
-        Ok(())
     }
 }
 

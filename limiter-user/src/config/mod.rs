@@ -11,6 +11,7 @@
 //! | `raw` | the file as it was typed |
 //! | `resolve`, `service`, `class` | the file as it is meant |
 //! | `owner` | which class a prefix belongs to |
+//! | `head` | what is absent from a table |
 //! | `problem` | mistakes while they are being collected |
 //! | `value` | names, numbers, durations, paths |
 //! | [`model`] | the result |
@@ -28,6 +29,7 @@ pub mod prefix;
 pub mod preset;
 
 mod class;
+mod head;
 mod owner;
 mod problem;
 mod raw;
@@ -39,6 +41,10 @@ mod value;
 
 #[cfg(test)]
 mod broken;
+#[cfg(test)]
+mod shipped;
+#[cfg(test)]
+mod tests;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use model::{

@@ -10,6 +10,8 @@ pub(super) type Span = Range<usize>;
 /// Mistakes that are shown of one file. A choice: nobody reads more, and a list
 /// of 100,000 bad prefixes would take minutes to excerpt.
 const SHOWN_MAX: usize = 100;
+/// Bytes of a line that is shown. A choice: longer ones wrap in every terminal.
+const EXCERPT_LEN_MAX: usize = 200;
 
 /// A mistake whose place is still a range of bytes.
 struct Problem {
@@ -76,7 +78,8 @@ impl Problems {
 impl Problem {
     fn locate(self, file: &Path, text: &str) -> ConfigError {
         let place = place(text, self.span.start);
-        let excerpt = text.lines().nth(place.line - 1).unwrap_or_default().trim_end();
+        let line = text.lines().nth(place.line - 1).unwrap_or_default().trim_end();
+        let excerpt = if line.len() > EXCERPT_LEN_MAX { "" } else { line };
         let meant = text
             .get(self.span.clone())
             .unwrap_or_default()

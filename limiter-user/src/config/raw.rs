@@ -5,7 +5,8 @@
 use toml::de::DeTable;
 
 use super::{
-    problem::{Problems, Span},
+    head::Head,
+    problem::Problems,
     read::{At, OrWord, Reader},
     schema,
 };
@@ -21,39 +22,6 @@ pub(super) struct RawConfig {
     pub(super) services: Vec<RawService>,
     pub(super) classes: Vec<RawClass>,
     pub(super) head: Head,
-}
-
-/// Where a table begins, and whether all of it could be read.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Head {
-    pub(super) span: Span,
-    /// Whether some of its keys are unknown or of the wrong type.
-    is_torn: bool,
-}
-
-impl Head {
-    /// Notes that something is absent, unless it may be among what could not be read.
-    pub(super) fn absent(
-        &self,
-        message: impl Into<String>,
-        help: impl Into<String>,
-        problems: &mut Problems,
-    ) {
-        self.absent_at(&self.span, message, help, problems);
-    }
-
-    /// Notes that something is absent from this place in the table.
-    pub(super) fn absent_at(
-        &self,
-        span: &Span,
-        message: impl Into<String>,
-        help: impl Into<String>,
-        problems: &mut Problems,
-    ) {
-        if !self.is_torn {
-            problems.add(span.clone(), message, help);
-        }
-    }
 }
 
 /// `[source]`.
@@ -132,10 +100,7 @@ impl RawConfig {
                 problems.add(error.span().unwrap_or_default(), error.message(), help);
             }
             return Self {
-                head: Head {
-                    span: 0..0,
-                    is_torn: true,
-                },
+                head: Head::torn(),
                 ..Self::default()
             };
         }
@@ -162,10 +127,7 @@ impl RawConfig {
                 .into_iter()
                 .map(|table| RawClass::read(&table, problems))
                 .collect(),
-            head: Head {
-                span: 0..0,
-                is_torn: problems.count() > 0,
-            },
+            head: Head::read(0..0, 0, problems),
         }
     }
 }
@@ -209,10 +171,7 @@ impl RawService {
             syn_quota_per_source: quota(&section, "syn_quota_per_source", problems),
             count_local: section.boolean("count_local", problems),
             refuse_with: section.string("refuse_with", problems),
-            head: Head {
-                span: table.span.clone(),
-                is_torn: problems.count() > before,
-            },
+            head: Head::read(table.span.clone(), before, problems),
         }
     }
 }
@@ -235,10 +194,7 @@ impl RawClass {
             connections_per_source: section.integer_or_word("connections_per_source", problems),
             new_connections_per_source: quota(&section, "new_connections_per_source", problems),
             critical: section.boolean("critical", problems),
-            head: Head {
-                span: table.span.clone(),
-                is_torn: problems.count() > before,
-            },
+            head: Head::read(table.span.clone(), before, problems),
         }
     }
 }
@@ -254,10 +210,7 @@ fn quota(section: &Reader<'_, '_>, key: &'static str, problems: &mut Problems) -
                 per_minute: table.integer("per_minute", problems),
                 per_second: table.integer("per_second", problems),
                 burst: table.integer("burst", problems),
-                head: Head {
-                    span: span.clone(),
-                    is_torn: problems.count() > before,
-                },
+                head: Head::read(span.clone(), before, problems),
             })
         }
     };

@@ -10,9 +10,10 @@ use std::{
 };
 
 use super::{
+    head::Head,
     model::{Period, QuotaSetting},
     problem::{Problems, Span},
-    raw::{Head, RawLimit, RawQuota},
+    raw::{RawLimit, RawQuota},
     read::{At, OrWord},
     schema::{listed, nearest},
 };
