@@ -2,6 +2,7 @@
 //!
 //! All checks run, so that one round shows all there is to mend.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::build::build_bpf_object;
@@ -79,8 +80,8 @@ fn require_components(workspace: &Workspace) -> Result<()> {
 }
 
 fn format(workspace: &Workspace) -> Result<()> {
-    run(cargo(workspace, "fmt").args(["--all", "--check"]))
-        .map_err(|error| error.with_remedy("`cargo fmt --all` mends it"))
+    run(cargo(workspace, "fmt").args(["--all", "--check", "--", "--files-with-diff"]))
+        .map_err(|error| error.with_remedy("`cargo fmt --all` mends these files"))
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
@@ -97,32 +98,26 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 
 fn clippy_bpf(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::provide(workspace)?;
-    let mut command = match toolchain {
-        Toolchain::Debian { .. } => {
-            if debian::can_install() {
-                debian::ensure(workspace, &[DEBIAN_CLIPPY_PACKAGE])?;
-            } else if find_program(DEBIAN_CLIPPY).is_none() {
-                let remedy = debian::install_command(&[DEBIAN_CLIPPY_PACKAGE]);
-                caution(format!(
-                    "limiter-ebpf is not checked without clippy for its compiler: {remedy}"
-                ));
-                return Ok(());
-            }
-            let mut command = toolchain.cargo(workspace, "check");
-            command
-                .env("RUSTC_WORKSPACE_WRAPPER", DEBIAN_CLIPPY)
-                .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
-            command
-        }
-        Toolchain::Nightly { .. } => {
-            let mut command = toolchain.cargo(workspace, "clippy");
-            command.env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
-            command
-        }
-    };
-    // A directory of its own: cargo does not see that the wrapper changed.
-    let target = workspace.bpf_target().join("clippy");
-    run(command
+    let nightly = matches!(toolchain, Toolchain::Nightly { .. });
+    let mut command = toolchain.cargo(workspace, if nightly { "clippy" } else { "check" });
+    command
         .args(["--package", "limiter-ebpf", "--profile", "bpf", "--target-dir"])
-        .arg(target))
+        .arg(workspace.bpf_target());
+    if nightly {
+        return run(command.args(["--", "--deny", "warnings"]));
+    }
+    if debian::can_install() {
+        debian::ensure(workspace, &[DEBIAN_CLIPPY_PACKAGE])?;
+    } else if !Path::new(DEBIAN_CLIPPY).is_file() {
+        let remedy = debian::install_command(&[DEBIAN_CLIPPY_PACKAGE]);
+        caution(format!(
+            "limiter-ebpf is not checked without clippy for its compiler: {remedy}"
+        ));
+        return Ok(());
+    }
+    // What cargo-clippy does, which Debian's would do with Debian's cargo.
+    command
+        .env("RUSTC_WORKSPACE_WRAPPER", DEBIAN_CLIPPY)
+        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+    run(&mut command)
 }
