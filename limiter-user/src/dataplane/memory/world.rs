@@ -1,0 +1,193 @@
+//! What the packet path in memory knows, and how it judges.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use limiter_common::{
+    addr::Addr,
+    decide::{Known, decide},
+    event::Sample,
+    gcra,
+    map::{Charge, Source, SourceKey},
+    policy::{CLASS_DEFAULT, UNGUARDED},
+    verdict::{CELLS, PassReason, Point, Verdict},
+    word::{ONE_OPEN, Word},
+};
+
+use super::SECOND_NS;
+use crate::{dataplane::DataplaneError, policy::Compiled};
+
+/// Everything the packet path knows.
+#[derive(Debug, Default)]
+pub struct World {
+    /// The policies that were applied, the one in force last.
+    pub applied: Vec<Compiled>,
+    /// The host's own addresses.
+    pub local: Vec<IpAddr>,
+    /// Sources with an entry.
+    pub sources: BTreeMap<SourceKey, Source>,
+    /// Charged sockets.
+    pub charges: Vec<Charge>,
+    /// Counters by service, class and family.
+    pub rows: BTreeMap<(u32, u32, u32), [u64; CELLS]>,
+    /// Samples that nobody has fetched.
+    pub samples: Vec<Sample>,
+    /// The clock of the packet path.
+    pub now_ns: u64,
+    /// How often the daemon said that it is alive.
+    pub heartbeats: u64,
+    /// Whether everything was detached.
+    pub detached: bool,
+    /// Step that fails until this is emptied.
+    pub broken: Option<&'static str>,
+}
+
+/// What stands about one connection attempt.
+pub(super) struct Facts {
+    pub(super) key: SourceKey,
+    pub(super) class: u32,
+    pub(super) known: Known,
+    pub(super) has_entry: bool,
+}
+
+impl World {
+    pub(super) fn policy(&self) -> Option<&Compiled> {
+        self.applied.last()
+    }
+
+    /// Returns the class of an address in a service: that of the longest prefix.
+    fn class_of(&self, addr: Addr, service: u32) -> u32 {
+        let longest = self.policy().and_then(|compiled| {
+            let holds = |len| move |at: Addr| addr.masked(Addr::mask(len)) == at;
+            let matching = compiled
+                .prefixes
+                .iter()
+                .filter(|entry| holds(entry.prefix_len)(entry.addr));
+            matching.max_by_key(|entry| entry.prefix_len)
+        });
+        longest.map_or(CLASS_DEFAULT, |entry| {
+            u32::from(entry.class_of.class[service as usize])
+        })
+    }
+
+    pub(super) fn facts(&self, compiled: &Compiled, addr: Addr, service: u32) -> Facts {
+        let key = SourceKey {
+            addr: compiled.policy.source_of(addr),
+            service,
+        };
+        let source = self.sources.get(&key);
+        let known = Known {
+            held: source.map_or(0, |source| source.word.held()),
+            tat_ns: source.map_or(0, |source| source.tat_ns),
+            now_ns: self.now_ns,
+            total: self.total(service),
+        };
+        Facts {
+            key,
+            class: self.class_of(addr, service),
+            known,
+            has_entry: source.is_some(),
+        }
+    }
+
+    pub(super) fn total(&self, service: u32) -> u32 {
+        let charged =
+            |charge: &&Charge| charge.key.service == service && charge.state & Charge::IN_TOTAL != 0;
+        u32::try_from(self.charges.iter().filter(charged).count()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn verdict(compiled: &Compiled, service: u32, facts: &Facts) -> Verdict {
+        let rules = compiled.policy.service(service);
+        match decide(
+            compiled.policy.limits_of(service, facts.class),
+            rules.ceiling,
+            &facts.known,
+        ) {
+            Ok(reason) => Verdict::Pass(reason),
+            Err(reason) => Verdict::refused(reason, rules, false),
+        }
+    }
+
+    pub(super) fn connect(&mut self, addr: Addr, port: u16) -> Verdict {
+        let Some(compiled) = self.policy().cloned() else {
+            return Verdict::Pass(PassReason::FailOpen);
+        };
+        let service = compiled.policy.service_of(port);
+        if service == UNGUARDED {
+            return Verdict::Pass(PassReason::WithinLimits);
+        }
+        let facts = self.facts(&compiled, addr, service);
+        let verdict = Self::verdict(&compiled, service, &facts);
+        let row = self
+            .rows
+            .entry((service, facts.class, addr.family() as u32))
+            .or_insert([0; CELLS]);
+        row[verdict.cell(Point::Gate)] += 1;
+        if !matches!(verdict, Verdict::Pass(_)) {
+            let cell = u32::try_from(verdict.cell(Point::Gate)).unwrap_or(u32::MAX);
+            let (class, port) = (facts.class, u32::from(port));
+            self.samples.push(Sample {
+                at_ns: self.now_ns,
+                addr,
+                service,
+                class,
+                cell,
+                port,
+            });
+        }
+        if verdict.is_refusal() {
+            if let Some(source) = self.sources.get_mut(&facts.key) {
+                source.refused = source.refused.wrapping_add(1);
+            }
+            return verdict;
+        }
+        self.charge(&compiled, addr, &facts);
+        verdict
+    }
+
+    fn charge(&mut self, compiled: &Compiled, addr: Addr, facts: &Facts) {
+        let now_ns = self.now_ns;
+        let in_total = compiled.policy.counts_in_total(facts.key.service, facts.class);
+        let state = Charge::CHARGED | if in_total { Charge::IN_TOTAL } else { 0 };
+        self.charges.push(Charge {
+            key: facts.key,
+            class: facts.class,
+            addr,
+            state,
+        });
+        let source = self.sources.entry(facts.key).or_insert_with(|| Source {
+            word: Word::idle(facts.key.hash(0)),
+            ..Source::default()
+        });
+        source.word = Word(source.word.0.wrapping_add(ONE_OPEN));
+        source.accepted = source.accepted.wrapping_add(1);
+        source.accepted_at_s = u32::try_from(now_ns / SECOND_NS).unwrap_or(u32::MAX);
+        let quota = compiled.policy.limits_of(facts.key.service, facts.class).quota;
+        if let Some(next) = gcra::charge(source.tat_ns, now_ns, quota).filter(|_| quota.is_some()) {
+            source.tat_ns = next;
+        }
+    }
+
+    pub(super) fn close(&mut self, addr: Addr, port: u16) -> bool {
+        let service = self.policy().map(|compiled| compiled.policy.service_of(port));
+        let of_it = |charge: &Charge| charge.addr == addr && Some(charge.key.service) == service;
+        let Some(at) = self.charges.iter().position(of_it) else {
+            return false;
+        };
+        let charge = self.charges.swap_remove(at);
+        if let Some(source) = self.sources.get_mut(&charge.key) {
+            source.word = Word(source.word.0.wrapping_sub(ONE_OPEN));
+        }
+        true
+    }
+
+    pub(super) fn check(&self, operation: &'static str) -> Result<(), DataplaneError> {
+        if self.broken != Some(operation) {
+            return Ok(());
+        }
+        Err(DataplaneError::Map {
+            map: "MEMORY",
+            operation,
+            source: anyhow::anyhow!("a test broke it"),
+        })
+    }
+}
