@@ -1,0 +1,51 @@
+//! The daemon: one state, one thread that owns it, and tasks that ask it.
+//!
+//! [`Daemon`] is plain and synchronous: it knows the policy and the packet path,
+//! is told the time with every call, and is tested without a runtime. It lives
+//! on a thread of its own ([`engine`]), and everything else sends it closures.
+//! A thread rather than a task, since calls into the kernel block: a recount
+//! of a million sources must not keep a health check or a signal waiting. A
+//! queue rather than a lock, since then nobody can hold half a change.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`state`] | the state, and how a policy comes into force |
+//! | [`rules`] | the table of rules: list, add, remove |
+//! | [`reload`] | the configuration read anew, modes switched |
+//! | [`tick`] | what is done every second and every ten |
+//! | [`recount`] | charges against counts, drift, windows |
+//! | [`refusals`] | samples of refusals, kept and followed |
+//! | [`check`] | what the next SYN would get, in sentences (`explain`) |
+//! | [`status`] | health and facts at one glance |
+//! | [`top`] | the sources with most of something |
+//! | [`snapshot`] | everything that metrics show |
+//! | [`faults`] | steps that fail at the moment |
+//! | [`host`] | facts of the host |
+//! | [`notify`] | what systemd is told |
+//! | [`engine`] | the thread |
+//! | [`run`] | sockets, signals, start and stop |
+
+pub mod check;
+pub mod engine;
+pub mod faults;
+pub mod host;
+pub mod notify;
+pub mod recount;
+pub mod refusals;
+pub mod reload;
+pub mod rules;
+pub mod run;
+pub mod snapshot;
+pub mod state;
+pub mod status;
+pub mod tick;
+pub mod top;
+
+mod explain;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use engine::{Handle, Stopped};
+pub use run::{RunError, Signal, run};
+pub use state::{Daemon, Prepared};

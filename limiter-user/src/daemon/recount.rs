@@ -1,0 +1,368 @@
+//! The recount: charges of living sockets against the counts of sources.
+//!
+//! The two are not read at one instant, so a connection that opens or closes in
+//! between makes them differ without anything being wrong. A difference is
+//! drift when successive recounts agree on it; only then is it corrected.
+
+use std::collections::HashMap;
+
+use limiter_common::{
+    event::SourceRecord,
+    map::{Charge, SourceKey},
+    names,
+    policy::Policy,
+};
+
+use crate::{clock::Now, dataplane::Recount};
+
+/// Recounts that must agree on a source that did not move in between.
+const AGREEING_WHEN_QUIET: u32 = 2;
+/// Recounts that must agree on a source that opens and closes connections all
+/// the time. A choice: were every third recount off by the same number, by
+/// chance, then that is one in half a million.
+const AGREEING_WHEN_BUSY: u32 = 12;
+/// How far back [`Recounts::since`] looks at least, once there is so much to look back on.
+pub const WINDOW_S: u64 = 10;
+
+/// A count that is wrong, and what makes it right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// Whose count.
+    pub key: SourceKey,
+    /// What to add.
+    pub delta: i32,
+}
+
+/// A source whose count differed at the last recount.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    charged: u32,
+    open: u32,
+    accepted: u32,
+    /// Recounts in a row with this difference.
+    agreeing: u32,
+    /// Those of them in which nothing else moved either.
+    quiet: u32,
+}
+
+/// What every source had accepted and refused at one time.
+#[derive(Debug)]
+struct Baseline {
+    at: Now,
+    counts: HashMap<SourceKey, (u32, u32)>,
+}
+
+/// What recounts have found so far.
+#[derive(Debug, Default)]
+pub struct Recounts {
+    suspects: HashMap<SourceKey, Suspect>,
+    drift: [u64; names::SERVICES],
+    last: Recount,
+    last_at: Option<Now>,
+    /// The older of the two is what changes are measured against.
+    older: Option<Baseline>,
+    newer: Option<Baseline>,
+}
+
+impl Recounts {
+    /// Takes in a recount and returns the drift that it proves.
+    pub fn take(&mut self, recount: Recount, now: Now) -> Vec<Drift> {
+        let mut charged: HashMap<SourceKey, u32> = HashMap::new();
+        for charge in recount.charges.iter().filter(|charge| is_open(charge)) {
+            *charged.entry(charge.key).or_default() += 1;
+        }
+        let mut suspects = HashMap::new();
+        for record in &recount.sources {
+            let charged = charged.remove(&record.key).unwrap_or_default();
+            self.compare(
+                &mut suspects,
+                record.key,
+                charged,
+                record.source.word.open(),
+                record.source.accepted,
+            );
+        }
+        for (key, charged) in charged {
+            self.compare(&mut suspects, key, charged, 0, 0);
+        }
+        let drift = suspects
+            .extract_if(|_, suspect| {
+                suspect.quiet >= AGREEING_WHEN_QUIET || suspect.agreeing >= AGREEING_WHEN_BUSY
+            })
+            .map(|(key, suspect)| Drift {
+                key,
+                delta: suspect.difference(),
+            })
+            .collect::<Vec<_>>();
+        for found in &drift {
+            self.drift[found.key.service as usize % names::SERVICES] += u64::from(found.delta.unsigned_abs());
+        }
+        self.suspects = suspects;
+        self.keep_baseline(&recount, now);
+        self.last = recount;
+        self.last_at = Some(now);
+        drift
+    }
+
+    /// Notes a source whose count differs from its charges.
+    fn compare(
+        &self,
+        suspects: &mut HashMap<SourceKey, Suspect>,
+        key: SourceKey,
+        charged: u32,
+        open: u32,
+        accepted: u32,
+    ) {
+        if charged == open {
+            return;
+        }
+        let mut found = Suspect {
+            charged,
+            open,
+            accepted,
+            agreeing: 1,
+            quiet: 1,
+        };
+        if let Some(before) = self
+            .suspects
+            .get(&key)
+            .filter(|before| before.difference() == found.difference())
+        {
+            found.agreeing += before.agreeing;
+            if (before.open, before.accepted) == (open, accepted) {
+                found.quiet += before.quiet;
+            }
+        }
+        suspects.insert(key, found);
+    }
+
+    fn keep_baseline(&mut self, recount: &Recount, now: Now) {
+        let due = |last: &Baseline| now.monotonic_s() >= last.at.monotonic_s() + WINDOW_S;
+        if self.newer.as_ref().is_none_or(due) {
+            let counts = recount
+                .sources
+                .iter()
+                .map(|record| (record.key, counts(record)))
+                .collect();
+            self.older = self.newer.replace(Baseline { at: now, counts });
+        }
+    }
+
+    /// Returns the sources that the last recount saw.
+    #[must_use]
+    pub fn sources(&self) -> &[SourceRecord] {
+        &self.last.sources
+    }
+
+    /// Returns when the last recount was.
+    #[must_use]
+    pub const fn last_at(&self) -> Option<Now> {
+        self.last_at
+    }
+
+    /// Returns the drift found since the start, by service id.
+    #[must_use]
+    pub const fn drift(&self) -> &[u64; names::SERVICES] {
+        &self.drift
+    }
+
+    /// Returns how many seconds [`Recounts::since`] looks back.
+    #[must_use]
+    pub fn window_s(&self) -> u64 {
+        let from = self
+            .older
+            .as_ref()
+            .or(self.newer.as_ref())
+            .map(|baseline| baseline.at);
+        let span = self
+            .last_at
+            .zip(from)
+            .map(|(last, from)| last.monotonic_s().saturating_sub(from.monotonic_s()));
+        span.unwrap_or_default()
+    }
+
+    /// Returns how many connections a source had accepted and refused within the window.
+    #[must_use]
+    pub fn since(&self, record: &SourceRecord) -> (u32, u32) {
+        let Some(baseline) = self.older.as_ref().or(self.newer.as_ref()) else {
+            return counts(record);
+        };
+        let (accepted, refused) = counts(record);
+        match baseline.counts.get(&record.key) {
+            // An entry that was removed and made again starts from zero: then all of it is recent.
+            Some(before) if before.0 <= accepted && before.1 <= refused => {
+                (accepted - before.0, refused - before.1)
+            }
+            _ => (accepted, refused),
+        }
+    }
+
+    /// Returns how many sources of a service have open connections.
+    #[must_use]
+    pub fn sources_open(&self, service: u32) -> u64 {
+        let open = |record: &&SourceRecord| record.key.service == service && record.source.word.open() > 0;
+        self.sources().iter().filter(open).count() as u64
+    }
+
+    /// Returns the highest share that a source of each service, by id, has of its limit.
+    #[must_use]
+    pub fn limit_ratio_max(&self, policy: &Policy) -> [f64; names::SERVICES] {
+        let open: HashMap<SourceKey, u32> = self
+            .sources()
+            .iter()
+            .map(|record| (record.key, record.source.word.open()))
+            .collect();
+        let mut highest = [0.0; names::SERVICES];
+        for charge in self.last.charges.iter().filter(|charge| is_open(charge)) {
+            let limit = policy.limits_of(charge.key.service, charge.class).connections;
+            if limit == 0 {
+                continue;
+            }
+            let open = open.get(&charge.key).copied().unwrap_or_default();
+            let slot: &mut f64 = &mut highest[charge.key.service as usize % names::SERVICES];
+            *slot = slot.max(f64::from(open) / f64::from(limit));
+        }
+        highest
+    }
+
+    /// Returns the class that a source's connections were counted under.
+    #[must_use]
+    pub fn classes(&self) -> HashMap<SourceKey, u32> {
+        self.last
+            .charges
+            .iter()
+            .map(|charge| (charge.key, charge.class))
+            .collect()
+    }
+}
+
+impl Suspect {
+    /// Returns what to add to the count.
+    fn difference(&self) -> i32 {
+        i32::try_from(i64::from(self.charged) - i64::from(self.open)).unwrap_or_default()
+    }
+}
+
+/// Returns whether a charge stands for an open connection.
+const fn is_open(charge: &Charge) -> bool {
+    charge.state & Charge::CHARGED != 0 && charge.state & Charge::RELEASED == 0
+}
+
+/// Returns what a source has accepted and refused.
+const fn counts(record: &SourceRecord) -> (u32, u32) {
+    (record.source.accepted, record.source.refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use limiter_common::{
+        map::Source,
+        word::{ONE_OPEN, Word},
+    };
+
+    use super::*;
+
+    const START: Now = Now {
+        monotonic_ns: 0,
+        unix_ms: 0,
+    };
+
+    fn key() -> SourceKey {
+        SourceKey {
+            addr: IpAddr::from([192, 0, 2, 7]).into(),
+            service: 1,
+        }
+    }
+
+    /// A recount of one source with `charged` living sockets, of which it counts `open`.
+    fn recount(charged: usize, open: u64, accepted: u32) -> Recount {
+        let word = Word(Word::idle(key().hash(0)).0 + open * ONE_OPEN);
+        let source = Source {
+            word,
+            accepted,
+            ..Source::default()
+        };
+        let charge = Charge {
+            key: key(),
+            state: Charge::CHARGED,
+            ..Charge::default()
+        };
+        Recount {
+            charges: vec![charge; charged],
+            sources: vec![SourceRecord {
+                key: key(),
+                pad: 0,
+                source,
+            }],
+            totals: vec![],
+        }
+    }
+
+    /// One recount that differs proves nothing; a second that agrees does, once.
+    #[test]
+    fn two_agreeing_recounts_are_drift() {
+        let mut recounts = Recounts::default();
+        assert_eq!(recounts.take(recount(3, 5, 9), START), vec![]);
+        assert_eq!(
+            recounts.take(recount(3, 5, 9), START.plus_s(10)),
+            vec![Drift {
+                key: key(),
+                delta: -2
+            }]
+        );
+        assert_eq!(recounts.take(recount(3, 3, 9), START.plus_s(20)), vec![]);
+        assert_eq!(recounts.drift()[1], 2, "drift is counted in connections");
+    }
+
+    /// A connection that closes between the two readings is no drift.
+    #[test]
+    fn a_race_is_not_drift() {
+        let mut recounts = Recounts::default();
+        assert_eq!(recounts.take(recount(4, 5, 9), START), vec![]);
+        assert_eq!(recounts.take(recount(5, 5, 9), START.plus_s(10)), vec![]);
+        assert_eq!(recounts.take(recount(4, 5, 9), START.plus_s(20)), vec![]);
+        assert_eq!(recounts.drift()[1], 0);
+    }
+
+    /// A busy source may be off by one again and again; only many agreeing recounts convict it.
+    #[test]
+    fn a_busy_source_takes_longer() {
+        let mut recounts = Recounts::default();
+        for n in 1..AGREEING_WHEN_BUSY {
+            assert_eq!(
+                recounts.take(recount(4, 5, n), START.plus_s(u64::from(n))),
+                vec![],
+                "recount {n}"
+            );
+        }
+        assert_eq!(recounts.take(recount(4, 5, 99), START.plus_s(99)).len(), 1);
+    }
+
+    /// Charges whose source has no entry are drift too.
+    #[test]
+    fn a_missing_entry_is_drift() {
+        let mut recounts = Recounts::default();
+        let without = || Recount {
+            sources: vec![],
+            ..recount(2, 0, 0)
+        };
+        assert_eq!(recounts.take(without(), START), vec![]);
+        assert_eq!(
+            recounts.take(without(), START.plus_s(10)),
+            vec![Drift { key: key(), delta: 2 }]
+        );
+    }
+
+    /// What is new is measured against a recount that lies a whole window back.
+    #[test]
+    fn changes_are_measured_over_a_window() {
+        let mut recounts = Recounts::default();
+        for (at_s, accepted) in [(0, 10), (10, 15), (13, 18)] {
+            recounts.take(recount(1, 1, accepted), START.plus_s(at_s));
+        }
+        assert_eq!(recounts.window_s(), 13);
+        assert_eq!(recounts.since(&recounts.sources()[0]), (8, 0));
+    }
+}

@@ -1,0 +1,222 @@
+//! Sockets, signals, start and stop.
+//!
+//! Start: sockets first, so that a second daemon is refused before it touches
+//! the packet path; then the policy; then the packet path; then whoever waits is
+//! answered. Stop: the other way round.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    clock::Now,
+    config::Config,
+    control::{
+        server,
+        socket::{ControlSocket, SocketError},
+    },
+    dataplane::{Attachment, Dataplane, DataplaneError},
+    metrics,
+    policy::{CompileError, Compiled, Ids},
+};
+
+use super::{
+    Daemon, Handle, Prepared, Stopped, engine,
+    host::local_addresses,
+    notify::{self, State},
+    reload::warn_about,
+};
+
+/// How often heartbeats go out and samples come in.
+const BEAT: Duration = Duration::from_secs(1);
+/// Beats between two recounts.
+const RECOUNT_BEATS: u64 = 10;
+/// Beats between two looks at the host's own addresses.
+const ADDRESS_BEATS: u64 = 5;
+/// How long answers under way may take when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the daemon is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Read the configuration anew.
+    Reload,
+    /// Stop in order.
+    Stop,
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The control socket cannot be had.
+    #[error("no control socket")]
+    Socket(#[from] SocketError),
+    /// Metrics cannot be served.
+    #[error("cannot listen on {address} for metrics; choose another [runtime] metrics_listen")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The policy does not fit.
+    #[error("the policy cannot be compiled")]
+    Compile(#[from] CompileError),
+    /// The packet path did not start.
+    #[error("the packet path did not start")]
+    Dataplane(#[from] DataplaneError),
+    /// The system lacks something.
+    #[error("cannot {step}")]
+    System {
+        /// What was being done.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Returns SIGHUP, SIGTERM and SIGINT as they come.
+///
+/// # Errors
+///
+/// When the system does not hand them over.
+pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(1);
+    let kinds = [
+        (SignalKind::hangup(), Signal::Reload),
+        (SignalKind::terminate(), Signal::Stop),
+        (SignalKind::interrupt(), Signal::Stop),
+    ];
+    for (kind, meaning) in kinds {
+        let mut signal = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(
+            async move { while signal.recv().await.is_some() && sender.send(meaning).await.is_ok() {} },
+        );
+    }
+    Ok(receiver)
+}
+
+/// Runs the daemon until it is told to stop; `start` starts the packet path with a
+/// first policy and the host's own addresses.
+///
+/// # Errors
+///
+/// When it cannot start.
+pub async fn run<D: Dataplane + 'static>(
+    config: Config,
+    start: impl FnOnce(&Config, &Compiled, &[IpAddr]) -> Result<D, DataplaneError>,
+    mut signals: mpsc::Receiver<Signal>,
+) -> Result<(), RunError> {
+    let system = |step| move |source| RunError::System { step, source };
+    let runtime = config.runtime.clone();
+    let (socket, control) = ControlSocket::bind(&runtime.control_socket)?;
+    let address = runtime.metrics_listen;
+    let scrapes = TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Metrics { address, source })?;
+    warn_about(&config);
+    let local = local_addresses().map_err(system("list the addresses of this host"))?;
+    let prepared = Prepared::new(config, Ids::default(), local, Now::read())?;
+    let dataplane = start(prepared.config(), &prepared.compiled, prepared.local())?;
+    log_start(
+        &dataplane.attachments(),
+        &runtime.control_socket,
+        address,
+        prepared.compiled.policy.revision,
+    );
+    let daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
+    let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
+
+    let (stopping, stopped) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    servers.spawn(server::serve(control, handle.clone(), until(stopped.clone())));
+    servers.spawn(metrics::serve(scrapes, handle.clone(), until(stopped)));
+    notify::tell(State::Ready);
+    let ended = beat(&handle, &mut signals).await;
+    notify::tell(State::Stopping);
+    drop(socket);
+    stopping.send_replace(true);
+    if ended.is_err() || handle.ask(|daemon, _| daemon.stop()).await.is_err() {
+        tracing::error!("the thread of the packet path is gone");
+    }
+    let drained = async { while servers.join_next().await.is_some() {} };
+    if timeout(DRAIN, drained).await.is_err() {
+        tracing::info!("some clients were still being answered");
+    }
+    if thread.join().is_err() {
+        tracing::error!("the thread of the packet path panicked; what it attached stays attached");
+    }
+    Ok(())
+}
+
+/// Does what is due every second, until told to stop.
+async fn beat(handle: &Handle, signals: &mut mpsc::Receiver<Signal>) -> Result<(), Stopped> {
+    let mut beats = interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count: u64 = 0;
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.recv() => match signal {
+                Some(Signal::Reload) => {
+                    notify::tell(State::Reloading);
+                    // The outcome is logged where it is known, and shown by status.
+                    drop(handle.ask(Daemon::reload).await?);
+                    notify::tell(State::Ready);
+                }
+                Some(Signal::Stop) | None => return Ok(()),
+            },
+            _ = beats.tick() => {
+                let (recount, addresses) =
+                    (count.is_multiple_of(RECOUNT_BEATS), count.is_multiple_of(ADDRESS_BEATS));
+                handle.ask(move |daemon, now| due(daemon, now, recount, addresses)).await?;
+                // Only an engine that answers may keep the watchdog quiet.
+                notify::tell(State::Alive);
+                count += 1;
+            }
+        }
+    }
+}
+
+fn due(daemon: &mut Daemon, now: Now, recount: bool, addresses: bool) {
+    daemon.second(now);
+    if addresses {
+        daemon.look_at_addresses(local_addresses(), now);
+    }
+    if recount {
+        daemon.recount(now);
+    }
+}
+
+/// Waits until `stopped` says so.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped too.
+    drop(stopped.wait_for(|stopped| *stopped).await.map(|_| ()));
+}
+
+fn log_start(attachments: &[Attachment], socket: &Path, metrics: SocketAddr, revision: u32) {
+    for Attachment {
+        interface,
+        mode,
+        remark,
+    } in attachments
+    {
+        tracing::info!(interface, ?mode, remark, "attached");
+    }
+    tracing::info!(version = crate::version::VERSION, revision, socket = %socket.display(), %metrics, "limiterd is up");
+}

@@ -1,0 +1,131 @@
+//! Everything that metrics show, read from the packet path at one time.
+
+use limiter_common::{
+    map::FailOpen,
+    names::{self, class_cell},
+};
+
+use crate::{
+    clock::Now,
+    config::Mode,
+    dataplane::{Attachment, CounterRow},
+    policy::Names,
+};
+
+use super::{Daemon, state::Reloads};
+
+/// What metrics show.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Names of the ids in it.
+    pub names: Names,
+    /// Verdicts by service, class and family.
+    pub rows: Vec<CounterRow>,
+    /// Doubts of the packet path.
+    pub fail_opens: Vec<(FailOpen, u64)>,
+    /// The services of the policy in force.
+    pub services: Vec<ServiceSnapshot>,
+    /// How full maps are, from 0 to 1.
+    pub map_fill: Vec<(&'static str, f64)>,
+    /// The revision in force.
+    pub revision: u32,
+    /// The hash of the configuration in force.
+    pub hash: String,
+    /// What is attached where.
+    pub attachments: Vec<Attachment>,
+    /// How often the configuration was read anew.
+    pub reloads: Reloads,
+    /// Samples of refusals seen.
+    pub samples: u64,
+    /// Steps of the daemon that fail at the moment.
+    pub faults: usize,
+    /// Seconds since the last recount; none before the first.
+    pub recount_age_s: Option<u64>,
+}
+
+/// What metrics show of a service.
+#[derive(Clone, Debug)]
+pub struct ServiceSnapshot {
+    /// Its name.
+    pub name: String,
+    /// The mode in force.
+    pub mode: Mode,
+    /// Open connections by class.
+    pub connections: Vec<(String, u64)>,
+    /// Sources with open connections.
+    pub sources: u64,
+    /// The highest share that a source has of its limit.
+    pub limit_ratio_max: f64,
+    /// Connections by which counts had drifted.
+    pub drift: u64,
+}
+
+impl Daemon {
+    /// Reads everything that metrics show; what cannot be read is left out and becomes a fault.
+    pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        let ids = |names: &[String]| u32::try_from(names.len()).unwrap_or(u32::MAX);
+        let names = self.compiled.names.clone();
+        let rows = self.dataplane.counters(ids(&names.services), ids(&names.classes));
+        let rows = self.faults.note("counters", rows).unwrap_or_default();
+        let connections = self.dataplane.connections();
+        let connections = self.faults.note("connections", connections).unwrap_or_default();
+        let fail_opens = self.dataplane.fail_opens();
+        let fail_opens = self.faults.note("doubts", fail_opens).unwrap_or_default();
+        Snapshot {
+            rows,
+            fail_opens,
+            services: self.service_snapshots(&connections),
+            map_fill: vec![
+                ("sources", share(self.recounts.sources().len(), names::SOURCES)),
+                ("prefixes", share(self.compiled.prefixes.len(), names::PREFIXES)),
+                (
+                    "local_addresses",
+                    share(self.intent.local.len(), names::LOCAL_ADDRESSES),
+                ),
+            ],
+            revision: self.revision(),
+            hash: self.intent.config.hash(),
+            attachments: self.dataplane.attachments(),
+            reloads: self.reloads,
+            samples: self.refusals.seen(),
+            faults: self.faults.count(),
+            recount_age_s: self
+                .recounts
+                .last_at()
+                .map(|at| now.monotonic_s().saturating_sub(at.monotonic_s())),
+            names,
+        }
+    }
+
+    fn service_snapshots(&self, connections: &[u64]) -> Vec<ServiceSnapshot> {
+        let ratios = self.recounts.limit_ratio_max(&self.compiled.policy);
+        let services = self.intent.config.services.iter();
+        services
+            .filter_map(|service| self.ids.service(&service.name).map(|id| (id, service)))
+            .map(|(id, service)| ServiceSnapshot {
+                name: service.name.clone(),
+                mode: self.intent.mode(service),
+                connections: (0_u32..)
+                    .zip(&self.compiled.names.classes)
+                    .filter_map(|(class, name)| {
+                        let open = connections.get(class_cell(id, class) as usize)?;
+                        Some((name.clone(), *open))
+                    })
+                    .collect(),
+                sources: self.recounts.sources_open(id),
+                limit_ratio_max: ratios.get(id as usize).copied().unwrap_or_default(),
+                drift: self
+                    .recounts
+                    .drift()
+                    .get(id as usize)
+                    .copied()
+                    .unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "capacities are far below 2^52")]
+fn share(used: usize, capacity: usize) -> f64 {
+    used as f64 / capacity as f64
+}

@@ -1,0 +1,249 @@
+//! The state of the daemon, and how a policy comes into force.
+//!
+//! Every change makes a whole new [`Intent`], compiles it, hands it to the
+//! packet path, and only then takes its place: what fails changes nothing.
+
+use std::{collections::BTreeMap, io, net::IpAddr};
+
+use crate::{
+    chain::chain,
+    clock::Now,
+    config::{Config, Mode, Service},
+    control::error::{Kind, RequestError},
+    dataplane::{Dataplane, DataplaneError},
+    policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
+};
+
+use super::{faults::Faults, host::Host, recount::Recounts, refusals::Refusals};
+
+/// The number of the first policy.
+const FIRST_REVISION: u32 = 1;
+
+/// Everything an operator and the host want, of which a policy is made.
+///
+/// What is in here beside the configuration is what has to be stored for it to outlive the daemon.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// What the operator wrote.
+    pub config: Config,
+    /// What the operator added since.
+    pub rules: RuntimeRules,
+    /// Modes switched at run time, by service.
+    pub modes: BTreeMap<String, Mode>,
+    /// The host's own addresses.
+    pub local: Vec<IpAddr>,
+}
+
+impl Intent {
+    /// Returns what a policy of it is compiled from.
+    fn inputs(&self, now: Now, revision: u32) -> Inputs<'_> {
+        Inputs {
+            config: &self.config,
+            runtime: &self.rules,
+            local: &self.local,
+            modes: &self.modes,
+            suspended: &[],
+            now_s: now.unix_s(),
+            revision,
+        }
+    }
+
+    /// Returns the mode in force for a service.
+    #[must_use]
+    pub fn mode(&self, service: &Service) -> Mode {
+        self.modes.get(&service.name).copied().unwrap_or(service.mode)
+    }
+
+    /// Returns a service by name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, with the names of those that exist.
+    pub fn service(&self, name: &str) -> Result<&Service, RequestError> {
+        let names = || self.config.services.iter().map(|service| service.name.as_str());
+        let found = self.config.services.iter().find(|service| service.name == name);
+        found.ok_or_else(|| RequestError::no_such_service(name, names()))
+    }
+}
+
+/// A policy compiled for the first time, for the packet path to start with.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    intent: Intent,
+    ids: Ids,
+    /// The policy.
+    pub compiled: Compiled,
+}
+
+impl Prepared {
+    /// Compiles the first policy of a host with these addresses; `ids` are those of pinned maps.
+    ///
+    /// # Errors
+    ///
+    /// When the policy does not fit.
+    pub fn new(config: Config, mut ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
+        let intent = Intent {
+            config,
+            rules: RuntimeRules::default(),
+            modes: BTreeMap::new(),
+            local,
+        };
+        let compiled = policy::compile(&intent.inputs(now, FIRST_REVISION), &mut ids)?;
+        Ok(Self {
+            intent,
+            ids,
+            compiled,
+        })
+    }
+
+    /// Returns the host's own addresses.
+    #[must_use]
+    pub fn local(&self) -> &[IpAddr] {
+        &self.intent.local
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.intent.config
+    }
+}
+
+/// Why a policy did not come into force.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// It does not fit.
+    #[error("the policy cannot be compiled")]
+    Compile(#[from] CompileError),
+    /// The packet path does not take it.
+    #[error("the packet path does not take the policy")]
+    Apply(#[from] DataplaneError),
+}
+
+impl From<ChangeError> for RequestError {
+    fn from(error: ChangeError) -> Self {
+        Self::new(Kind::Rejected, chain(&error), "the policy in force is unchanged")
+    }
+}
+
+/// The daemon.
+pub struct Daemon {
+    pub(super) dataplane: Box<dyn Dataplane>,
+    pub(super) intent: Intent,
+    pub(super) ids: Ids,
+    pub(super) compiled: Compiled,
+    pub(super) table: Table,
+    pub(super) recounts: Recounts,
+    pub(super) refusals: Refusals,
+    pub(super) faults: Faults,
+    pub(super) host: Host,
+    pub(super) reload_error: Option<String>,
+    pub(super) reloads: Reloads,
+    pub(super) started: Now,
+    stopped: bool,
+}
+
+/// How often the configuration was read anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reloads {
+    /// And came into force.
+    pub done: u64,
+    /// And changed nothing, being wrong.
+    pub failed: u64,
+}
+
+impl Daemon {
+    /// Returns the daemon of a packet path that was started with this policy.
+    #[must_use]
+    pub fn new(dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
+        let Prepared {
+            intent,
+            ids,
+            compiled,
+        } = prepared;
+        let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
+        Self {
+            dataplane,
+            intent,
+            ids,
+            compiled,
+            table,
+            recounts: Recounts::default(),
+            refusals: Refusals::default(),
+            faults: Faults::default(),
+            host: Host::read(),
+            reload_error: None,
+            reloads: Reloads::default(),
+            started: now,
+            stopped: false,
+        }
+    }
+
+    /// Returns the revision in force.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        self.compiled.policy.revision
+    }
+
+    /// Edits what the policy is made of and puts the outcome in force.
+    pub(super) fn change<T>(
+        &mut self,
+        now: Now,
+        edit: impl FnOnce(&mut Intent) -> T,
+    ) -> Result<T, ChangeError> {
+        let mut intent = self.intent.clone();
+        let outcome = edit(&mut intent);
+        let mut ids = self.ids.clone();
+        let revision = self.revision().wrapping_add(1);
+        let inputs = intent.inputs(now, revision);
+        let compiled = policy::compile(&inputs, &mut ids)?;
+        let table = Table::merge(&inputs, &ids);
+        self.dataplane.apply(&compiled)?;
+        tracing::info!(revision, prefixes = compiled.prefixes.len(), "policy in force");
+        self.intent = intent;
+        self.ids = ids;
+        self.compiled = compiled;
+        self.table = table;
+        Ok(outcome)
+    }
+
+    /// Takes note of the host's own addresses, as they were found.
+    pub fn look_at_addresses(&mut self, found: io::Result<Vec<IpAddr>>, now: Now) {
+        let Some(found) = self.faults.note("list of own addresses", found) else {
+            return;
+        };
+        if found == self.intent.local {
+            return;
+        }
+        let told = self.dataplane.set_local_addresses(&found);
+        if self.faults.note("own addresses", told).is_none() {
+            return;
+        }
+        tracing::info!(addresses = found.len(), "own addresses changed");
+        let changed = self.change(now, |intent| intent.local = found);
+        self.faults.note("own addresses", changed);
+    }
+
+    /// Ends the daemon's work: everything is detached, unless the configuration wants it kept.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        if self.intent.config.runtime.keep_on_exit {
+            tracing::info!("stopping; the program stays attached with the policy in force");
+            return;
+        }
+        match self.dataplane.detach() {
+            Ok(()) => tracing::info!("stopping; everything is detached"),
+            Err(error) => tracing::error!(
+                error = chain(&error),
+                "stopping; not everything could be detached"
+            ),
+        }
+    }
+
+    /// Returns whether [`Daemon::stop`] was called.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+}

@@ -1,0 +1,185 @@
+//! Health and facts at one glance.
+
+use limiter_common::verdict::Verdict;
+
+use crate::{
+    clock::Now,
+    config::{Attach, Service},
+    control::protocol::{DaemonStatus, Health, PolicyStatus, ServiceStatus, Status},
+    dataplane::{AttachMode, Attachment},
+    version::VERSION,
+};
+
+use super::{
+    Daemon,
+    host::server_fast_open,
+    snapshot::{ServiceSnapshot, Snapshot},
+};
+
+/// A recount older than this is a fault: three were missed.
+const RECOUNT_AGE_MAX_S: u64 = 35;
+
+/// Something that is not as it should be, and how bad that is.
+struct Finding {
+    health: Health,
+    text: String,
+}
+
+impl Finding {
+    fn degraded(text: impl Into<String>) -> Self {
+        Self {
+            health: Health::Degraded,
+            text: text.into(),
+        }
+    }
+
+    fn failing(text: impl Into<String>) -> Self {
+        Self {
+            health: Health::Failing,
+            text: text.into(),
+        }
+    }
+}
+
+impl Daemon {
+    /// Returns the daemon at one glance.
+    pub fn status(&mut self, now: Now) -> Status {
+        let snapshot = self.snapshot(now);
+        let findings = self.findings(&snapshot);
+        let common = worst(&findings);
+        let services: Vec<ServiceStatus> = self
+            .intent
+            .config
+            .services
+            .iter()
+            .zip(&snapshot.services)
+            .map(|(service, seen)| self.service_status(service, seen, &snapshot, &findings))
+            .collect();
+        let health = services
+            .iter()
+            .map(|service| service.health)
+            .fold(common, Ord::max);
+        Status {
+            health,
+            findings: findings.into_iter().map(|finding| finding.text).collect(),
+            services,
+            attachments: snapshot.attachments,
+            policy: PolicyStatus {
+                revision: self.revision(),
+                hash: snapshot.hash,
+                prefixes: self.compiled.prefixes.len(),
+                runtime_rules: self.intent.rules.len(),
+                reload_error: self.reload_error.clone(),
+            },
+            daemon: DaemonStatus {
+                version: VERSION.to_owned(),
+                pid: std::process::id(),
+                uptime_s: now.monotonic_s().saturating_sub(self.started.monotonic_s()),
+                config: self.intent.config.file.path.display().to_string(),
+                kernel: self.host.kernel.clone(),
+            },
+        }
+    }
+
+    /// Returns what is not as it should be with the daemon as a whole.
+    fn findings(&self, snapshot: &Snapshot) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.faults.sentences().map(Finding::failing).collect();
+        let wanted = self.intent.config.attach != Attach::None;
+        let attached = |attachment: &&Attachment| attachment.mode != AttachMode::None;
+        if wanted
+            && !snapshot
+                .attachments
+                .iter()
+                .any(|attachment| attached(&attachment))
+        {
+            findings.push(Finding::degraded(
+                "no interface has the XDP program: the gate alone limits, by dropping",
+            ));
+        }
+        for attachment in snapshot
+            .attachments
+            .iter()
+            .filter(|attachment| !attachment.remark.is_empty())
+        {
+            findings.push(Finding::degraded(format!(
+                "{}: {}",
+                attachment.interface, attachment.remark
+            )));
+        }
+        if snapshot
+            .recount_age_s
+            .is_some_and(|age_s| age_s > RECOUNT_AGE_MAX_S)
+        {
+            findings.push(Finding::failing(
+                "open connections have not been recounted for over half a minute",
+            ));
+        }
+        if self.reload_error.is_some() {
+            findings.push(Finding::degraded(
+                "the last reload failed and the policy before it is in force; `limiterd --check` shows what is wrong",
+            ));
+        }
+        if server_fast_open() {
+            findings.push(Finding::degraded(
+                "TCP Fast Open is on for servers, and data in a SYN proves nothing about its source; \
+                 set net.ipv4.tcp_fastopen to 1",
+            ));
+        }
+        findings
+    }
+
+    fn service_status(
+        &self,
+        service: &Service,
+        seen: &ServiceSnapshot,
+        snapshot: &Snapshot,
+        findings: &[Finding],
+    ) -> ServiceStatus {
+        let id = self.ids.service(&service.name);
+        let packets = |wanted: fn(Verdict) -> bool| -> u64 {
+            let rows = snapshot.rows.iter().filter(|row| Some(row.service) == id);
+            let cells = rows.flat_map(|row| row.counters.cells.iter().enumerate());
+            let counted =
+                cells.filter(|(cell, _)| Verdict::of_cell(*cell).is_some_and(|(_, verdict)| wanted(verdict)));
+            counted.map(|(_, count)| count).sum()
+        };
+        let open = seen.connections.iter().map(|(_, open)| open).sum();
+        let limit = |limit: u32| (limit > 0).then_some(limit);
+        let mut own = Vec::new();
+        if limit(service.connections_total).is_some_and(|ceiling| open >= u64::from(ceiling)) {
+            own.push(Finding::degraded(format!(
+                "all {} connections of its ceiling are open",
+                service.connections_total
+            )));
+        }
+        let health = worst(findings).max(worst(&own));
+        // What is wrong with the daemon is wrong with each of its services.
+        let reasons = findings
+            .iter()
+            .chain(&own)
+            .map(|finding| finding.text.clone())
+            .collect();
+        ServiceStatus {
+            name: service.name.clone(),
+            ports: service.ports.clone(),
+            mode: seen.mode,
+            mode_switched: self.intent.modes.contains_key(&service.name),
+            health,
+            reasons,
+            open,
+            connections_total: limit(service.connections_total),
+            connections_per_source: limit(service.connections_per_source),
+            sources: seen.sources,
+            refused: packets(Verdict::is_refusal),
+            would_refuse: packets(|verdict| matches!(verdict, Verdict::WouldRefuse(_))),
+        }
+    }
+}
+
+fn worst(findings: &[Finding]) -> Health {
+    findings
+        .iter()
+        .map(|finding| finding.health)
+        .max()
+        .unwrap_or(Health::Ok)
+}

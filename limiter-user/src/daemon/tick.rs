@@ -1,0 +1,52 @@
+//! What the daemon does every second and every ten.
+
+use crate::{chain::chain, clock::Now};
+
+use super::Daemon;
+
+/// Sources idle for so long are forgotten: beyond the longest debt that a quota makes, short enough to keep the map small.
+const IDLE_S: u32 = 600;
+
+impl Daemon {
+    /// Says that the daemon is alive, fetches samples and ends rules whose time has come.
+    pub fn second(&mut self, now: Now) {
+        let beat = self.dataplane.heartbeat();
+        self.faults.note("heartbeat", beat);
+        for sample in self.dataplane.samples() {
+            self.refusals.take(&sample, &self.compiled.names, now);
+        }
+        self.expire_rules(now);
+    }
+
+    /// Counts open connections anew and corrects what has drifted.
+    pub fn recount(&mut self, now: Now) {
+        let recount = self.dataplane.recount(IDLE_S);
+        let Some(recount) = self.faults.note("recount", recount) else {
+            return;
+        };
+        for drift in self.recounts.take(recount, now) {
+            let service = self.compiled.names.service(drift.key.service);
+            let source = std::net::IpAddr::from(drift.key.addr);
+            tracing::warn!(service, %source, delta = drift.delta, "the count of a source has drifted; correcting it");
+            if let Err(error) = self.dataplane.correct(drift.key, drift.delta) {
+                tracing::error!(service, %source, error = chain(&error), "drift could not be corrected");
+            }
+        }
+    }
+
+    /// Ends rules whose time has come.
+    fn expire_rules(&mut self, now: Now) {
+        if self
+            .intent
+            .rules
+            .next_expiry_s()
+            .is_none_or(|at_s| at_s > now.unix_s())
+        {
+            return;
+        }
+        let ended = self.change(now, |intent| intent.rules.expire(now.unix_s()));
+        for rule in self.faults.note("end of rules", ended).into_iter().flatten() {
+            tracing::info!(prefix = %rule.prefix, verb = %rule.verb, service = rule.service, note = rule.note, "rule ended");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The sources with most of something.
+
+use std::{cmp::Reverse, net::IpAddr};
+
+use limiter_common::{addr::Family, event::SourceRecord, map::SourceKey};
+
+use crate::{
+    clock::Now,
+    control::{
+        error::RequestError,
+        protocol::{Top, TopBy, TopQuery, TopSource},
+    },
+};
+
+use super::Daemon;
+
+/// Sources shown where nobody says how many.
+const SHOWN: usize = 20;
+/// Sources shown at most. A choice: an answer of a few hundred KiB.
+const SHOWN_MAX: usize = 1_000;
+
+impl Daemon {
+    /// Returns the sources with most of something, from a recount made for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service.
+    pub fn top(&mut self, query: &TopQuery, now: Now) -> Result<Top, RequestError> {
+        let service = match &query.service {
+            Some(name) => self.ids.service(&self.intent.service(name)?.name),
+            None => None,
+        };
+        self.recount(now);
+        let mut found: Vec<(u32, &SourceRecord)> = self
+            .recounts
+            .sources()
+            .iter()
+            .filter(|record| service.is_none_or(|id| record.key.service == id))
+            .map(|record| (self.measure(record, query.by), record))
+            .filter(|(most, _)| *most > 0)
+            .collect();
+        found.sort_by_key(|(most, record)| (Reverse(*most), record.key));
+        let total = found.len();
+        let classes = self.recounts.classes();
+        let shown = found
+            .into_iter()
+            .take(query.limit.unwrap_or(SHOWN).min(SHOWN_MAX));
+        let sources = shown
+            .map(|(_, record)| self.top_source(record, classes.get(&record.key).copied()))
+            .collect();
+        Ok(Top {
+            sources,
+            total,
+            window_s: self.recounts.window_s(),
+        })
+    }
+
+    fn measure(&self, record: &SourceRecord, by: TopBy) -> u32 {
+        match by {
+            TopBy::Open => record.source.word.open(),
+            TopBy::New => self.recounts.since(record).0,
+            TopBy::Refused => self.recounts.since(record).1,
+        }
+    }
+
+    /// Returns a source as people see it; `class` is what its connections were counted under.
+    fn top_source(&self, record: &SourceRecord, class: Option<u32>) -> TopSource {
+        let key = record.key;
+        let class = class.unwrap_or_else(|| {
+            self.table
+                .winner(IpAddr::from(key.addr), key.service)
+                .map_or(0, |rule| rule.class)
+        });
+        let limit = self.compiled.policy.limits_of(key.service, class).connections;
+        let (new, refused) = self.recounts.since(record);
+        TopSource {
+            source: self.source_name(key),
+            service: self.compiled.names.service(key.service).to_owned(),
+            class: self.compiled.names.class(class).to_owned(),
+            open: record.source.word.open(),
+            limit: (limit > 0).then_some(limit),
+            new,
+            refused,
+            accepted_total: record.source.accepted,
+            refused_total: record.source.refused,
+        }
+    }
+
+    /// Returns a source as people write it: an address where it is one, else a prefix.
+    pub(super) fn source_name(&self, key: SourceKey) -> String {
+        let address = IpAddr::from(key.addr);
+        let lengths = self.intent.config.source;
+        match key.addr.family() {
+            Family::V4 if lengths.ipv4 < 32 => format!("{address}/{}", lengths.ipv4),
+            Family::V6 if lengths.ipv6 < 128 => format!("{address}/{}", lengths.ipv6),
+            _ => address.to_string(),
+        }
+    }
+}
