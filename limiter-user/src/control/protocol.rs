@@ -1,0 +1,383 @@
+//! What `limiterd` and its clients say to each other on the control socket.
+//!
+//! JSON over HTTP, one route per verb under `/v1/`. Both sides use these types.
+//! Scripts read them too (`limiterctl --json` prints them as they are): fields
+//! may be added here, never renamed or removed.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::{
+    config::Mode,
+    dataplane::Attachment,
+    policy::{Origin, Verb},
+};
+
+/// `GET`: [`Status`].
+pub const STATUS: &str = "/v1/status";
+/// `GET`: [`RuleList`]; `POST` [`RuleRequest`]: [`RuleChange`]; `DELETE` with [`RuleQuery`]: [`RuleRemoval`].
+pub const RULES: &str = "/v1/rules";
+/// `GET` with [`CheckQuery`]: [`Check`].
+pub const CHECK: &str = "/v1/check";
+/// `GET` with [`TopQuery`]: [`Top`].
+pub const TOP: &str = "/v1/top";
+/// `GET` with [`DropsQuery`]: [`Drops`], or one [`Refusal`] per line without end.
+pub const DROPS: &str = "/v1/drops";
+/// `POST` [`ModeRequest`]: [`PolicyChange`].
+pub const MODE: &str = "/v1/mode";
+/// `POST`: [`PolicyChange`].
+pub const RELOAD: &str = "/v1/reload";
+
+/// Why a request was not granted, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What is wrong.
+    pub error: String,
+    /// What the caller can do.
+    pub remedy: String,
+}
+
+/// How well something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// All is as it should be.
+    Ok,
+    /// It works, with something an operator should know.
+    Degraded,
+    /// It does not do what it is there for.
+    Failing,
+}
+
+/// The daemon at one glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Worst of what follows.
+    pub health: Health,
+    /// What is not as it should be with the daemon as a whole, in sentences.
+    pub findings: Vec<String>,
+    /// Every service, in the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// What is attached where.
+    pub attachments: Vec<Attachment>,
+    /// The policy in force.
+    pub policy: PolicyStatus,
+    /// The daemon.
+    pub daemon: DaemonStatus,
+}
+
+/// One service at one glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its ports.
+    pub ports: Vec<u16>,
+    /// How it treats what is over its limits.
+    pub mode: Mode,
+    /// Whether the mode was switched at run time.
+    pub mode_switched: bool,
+    /// How well it is.
+    pub health: Health,
+    /// Why it is not [`Health::Ok`], in sentences; empty when it is.
+    pub reasons: Vec<String>,
+    /// Connections open, exempt ones included.
+    pub open: u64,
+    /// The ceiling of the service, if it has one.
+    pub connections_total: Option<u32>,
+    /// The limit of a source that no class matches, if it has one.
+    pub connections_per_source: Option<u32>,
+    /// Sources with open connections.
+    pub sources: u64,
+    /// Packets refused since the counters exist.
+    pub refused: u64,
+    /// Packets that would have been refused in `enforce`.
+    pub would_refuse: u64,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its number.
+    pub revision: u32,
+    /// A hash of what it says, to compare hosts.
+    pub hash: String,
+    /// Prefixes in it.
+    pub prefixes: usize,
+    /// Rules made at run time.
+    pub runtime_rules: usize,
+    /// Why the last reload changed nothing, if it failed.
+    pub reload_error: Option<String>,
+}
+
+/// The daemon and the host it runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How long it has been running.
+    pub uptime_s: u64,
+    /// The configuration file.
+    pub config: String,
+    /// The release of the kernel.
+    pub kernel: String,
+}
+
+/// Asks for a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleRequest {
+    /// What it does.
+    pub verb: Verb,
+    /// Whom it is for: a prefix, or an address.
+    pub prefix: String,
+    /// The service it holds for; all without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How long it holds, such as `2h`; for ever without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// Why it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Names the rules to remove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleQuery {
+    /// Their prefix.
+    pub prefix: String,
+    /// Their service; every one without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+}
+
+/// One line of the table of rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Whom it is for.
+    pub prefix: String,
+    /// What happens to them: `exempt`, `denied` or `limited`.
+    pub treatment: String,
+    /// The class it puts them in.
+    pub class: String,
+    /// The services it holds for; all when empty.
+    pub services: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Why it was made; empty when nobody said.
+    pub note: String,
+    /// Who made it, for a rule made at run time.
+    pub who: String,
+    /// When it was made, in seconds since 1970, for a rule made at run time.
+    pub created_at_s: Option<u64>,
+    /// In how many seconds it ends, if it does.
+    pub expires_in_s: Option<u64>,
+}
+
+/// Every rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleList {
+    /// The rules, by prefix.
+    pub rules: Vec<RuleView>,
+}
+
+/// What a [`RuleRequest`] led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleChange {
+    /// The rule in force.
+    pub rule: RuleView,
+    /// Whether a rule for the same prefix and service made way.
+    pub replaced: bool,
+    /// The revision that has it.
+    pub revision: u32,
+}
+
+/// What was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRemoval {
+    /// The rules that are gone.
+    pub removed: Vec<RuleView>,
+    /// The revision without them.
+    pub revision: u32,
+}
+
+/// Asks for another mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeRequest {
+    /// The mode.
+    pub mode: Mode,
+    /// The service; every one without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+}
+
+/// What a change of the policy led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// The revision in force.
+    pub revision: u32,
+    /// What changed, in sentences.
+    pub changes: Vec<String>,
+}
+
+/// Asks what the next SYN from somewhere would get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckQuery {
+    /// From whom.
+    pub address: IpAddr,
+    /// To which port; to each service's first one without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// What the next SYN would get, by port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// From whom.
+    pub address: IpAddr,
+    /// One answer per port asked for.
+    pub answers: Vec<CheckAnswer>,
+}
+
+/// What the next SYN to one port would get, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// To which port.
+    pub port: u16,
+    /// Its service; none for a port that is not guarded.
+    pub service: Option<String>,
+    /// How that service treats what is over its limits.
+    pub mode: Option<Mode>,
+    /// `pass`, `refuse` or `would_refuse`.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+    /// The class of the address.
+    pub class: String,
+    /// The rule that says so; none for the default class.
+    pub rule: Option<RuleView>,
+    /// What it is charged to.
+    pub source: String,
+    /// Connections that the source holds.
+    pub held: u32,
+    /// How many it may hold, if there is a limit.
+    pub connections_per_source: Option<u32>,
+    /// Connections that the service holds.
+    pub total: u32,
+    /// How many it may hold, if there is a ceiling.
+    pub connections_total: Option<u32>,
+    /// When the quota for new connections lets the next one in; 0 for at once, none without a quota.
+    pub quota_wait_ms: Option<u64>,
+    /// The revision that decided.
+    pub revision: u32,
+    /// The same in sentences.
+    pub explanation: Vec<String>,
+    /// What would change the verdict, in sentences.
+    pub remedies: Vec<String>,
+}
+
+/// What to sort sources by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TopBy {
+    /// Open connections.
+    #[default]
+    Open,
+    /// Connections accepted in the last seconds.
+    New,
+    /// Connections refused, or that would have been, in the last seconds.
+    Refused,
+}
+
+/// Asks for the sources with most of something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopQuery {
+    /// In which service; in all without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Most of what.
+    #[serde(default)]
+    pub by: TopBy,
+    /// How many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// The sources with most of something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Top {
+    /// Sources, most first.
+    pub sources: Vec<TopSource>,
+    /// How many there are, shown or not.
+    pub total: usize,
+    /// How many seconds `new` and `refused` look back.
+    pub window_s: u64,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopSource {
+    /// The prefix that is charged.
+    pub source: String,
+    /// The service.
+    pub service: String,
+    /// The class.
+    pub class: String,
+    /// Connections open.
+    pub open: u32,
+    /// How many it may hold, if there is a limit.
+    pub limit: Option<u32>,
+    /// Connections accepted within the window.
+    pub new: u32,
+    /// Connections refused, or that would have been, within the window.
+    pub refused: u32,
+    /// Connections accepted since the source is known.
+    pub accepted_total: u32,
+    /// Connections refused, or that would have been, since the source is known.
+    pub refused_total: u32,
+}
+
+/// Asks for refusals.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropsQuery {
+    /// Whether to go on with those to come, one JSON object per line.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// The last refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Oldest first.
+    pub drops: Vec<Refusal>,
+}
+
+/// One refusal; samples, at most one per source in ten seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The remote address.
+    pub address: IpAddr,
+    /// The local port.
+    pub port: u16,
+    /// The service.
+    pub service: String,
+    /// The class of the address.
+    pub class: String,
+    /// `refuse` or `would_refuse`.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+    /// Where: `syn`, `ack` or `gate`.
+    pub point: String,
+}
