@@ -1,0 +1,85 @@
+//! `limiterd`: parses what was typed, and leaves the rest to the library.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use limiter_user::{
+    chain::chain,
+    config::Config,
+    daemon::{self, RunError, run::signals},
+    dataplane::kernel::Kernel,
+};
+use tracing_subscriber::EnvFilter;
+
+/// The daemon did not start, or ended by an error.
+const FAILED: u8 = 1;
+/// The configuration is wrong.
+const BAD_CONFIG: u8 = 2;
+/// Messages shown where `RUST_LOG` does not say otherwise.
+const LOG_FILTER: &str = "info";
+
+/// Limits connections per source address, in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "limiterd", version, about)]
+struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Say whether the configuration is good, and do nothing else; 0 is good, 2 is bad.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return BAD_CONFIG.into();
+        }
+    };
+    if args.check {
+        for warning in config.warnings() {
+            eprintln!("warning: {warning}");
+        }
+        println!("{} is good, hash {}", args.config.display(), config.hash());
+        return ExitCode::SUCCESS;
+    }
+    log_to_stderr();
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("limiterd: {}", chain(&error));
+            FAILED.into()
+        }
+    }
+}
+
+/// Runs on one thread; the packet path has one of its own.
+fn run(config: Config) -> Result<(), RunError> {
+    let system = |step| move |source| RunError::System { step, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    runtime.block_on(async {
+        let signals = signals().map_err(system("take signals"))?;
+        daemon::run(config, Kernel::start, signals).await
+    })
+}
+
+/// Logs for people on a terminal, and for the journal, which has clock and colours of its own, elsewhere.
+fn log_to_stderr() {
+    let terminal = std::io::stderr().is_terminal();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    if terminal {
+        logs.init();
+    } else {
+        logs.without_time().with_ansi(false).init();
+    }
+}

@@ -1,0 +1,133 @@
+//! What can be typed after `limiterctl`.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+
+use crate::{
+    config::Mode,
+    control::protocol::{TopBy, Verb},
+};
+
+/// Where the daemon is reached unless its configuration says otherwise.
+pub const SOCKET: &str = "/run/limiter/limiterd.sock";
+
+/// Exit codes, for `--help`.
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 refused or not found, 2 usage, 3 daemon unreachable.";
+
+/// Asks limiterd, the connection limiter of this host.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "limiterctl", version, about, after_help = AFTER_HELP, infer_subcommands = false)]
+pub struct Args {
+    /// The control socket of the daemon.
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
+    pub socket: PathBuf,
+    /// Print JSON for scripts; its fields are stable.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One command.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show services, interfaces, policy and health.
+    Status,
+    /// Exempt a prefix from every limit, at once.
+    Allow(Rule),
+    /// Refuse every connection of a prefix, at once.
+    Deny(Rule),
+    /// Take back what `allow` or `deny` did.
+    Remove {
+        /// The prefix or address, as it was given.
+        prefix: String,
+        /// Only the rule for this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+    },
+    /// List every rule, those of the configuration included.
+    List,
+    /// Show the sources with most connections.
+    Top {
+        /// Only this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// Most of what.
+        #[arg(long, value_enum, default_value_t)]
+        by: TopBy,
+        /// How many sources.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show the last refusals, at most one per source in ten seconds.
+    Drops {
+        /// Go on with those to come.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Ask the live program what the next SYN from an address would get, and why; changes nothing.
+    Check {
+        /// The address it would come from.
+        address: IpAddr,
+        /// The port it would go to; the first of every service without.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
+    },
+    /// Switch a service, or all, to count what would be refused, or to refuse it.
+    Mode {
+        /// The mode.
+        #[arg(value_parser = PossibleValuesParser::new(["observe", "enforce"]).map(|word| mode(&word)))]
+        mode: Mode,
+        /// Only this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+    },
+    /// Read the configuration anew; if anything is wrong with it, nothing changes.
+    Reload,
+}
+
+/// A rule to make.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Rule {
+    /// The prefix, such as 192.0.2.0/24, or a single address.
+    pub prefix: String,
+    /// Only for this service.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// How long, such as 90s, 15m, 2h or 7d; until removed without.
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<String>,
+    /// Why, for whoever reads `list` later.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+impl Rule {
+    /// Returns the request for it.
+    pub(super) fn request(self, verb: Verb) -> crate::control::protocol::RuleRequest {
+        let Self {
+            prefix,
+            service,
+            ttl,
+            note,
+        } = self;
+        crate::control::protocol::RuleRequest {
+            verb,
+            prefix,
+            service,
+            ttl,
+            note,
+        }
+    }
+}
+
+/// Returns the mode of a word that was checked already.
+fn mode(word: &str) -> Mode {
+    if word == "enforce" {
+        Mode::Enforce
+    } else {
+        Mode::Observe
+    }
+}

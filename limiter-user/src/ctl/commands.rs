@@ -1,0 +1,249 @@
+//! One request per command, and what its outcome means to a script.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::{
+    args::{Args, Command},
+    render::Render,
+};
+use crate::{
+    chain::chain,
+    control::{
+        client::{Client, ClientError},
+        protocol::{
+            self, Check, CheckQuery, Drops, DropsQuery, ErrorBody, ModeRequest, PolicyChange, Refusal,
+            RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, Top, TopQuery, Verb,
+        },
+    },
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was done.
+    Done = 0,
+    /// The daemon refused it, or there is no such thing.
+    Refused = 1,
+    /// It makes no sense.
+    Usage = 2,
+    /// The daemon cannot be reached.
+    Unreachable = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot write the answer")]
+    Output(#[from] io::Error),
+    #[error("cannot write the answer as JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("limiterd ended")]
+    Ended,
+}
+
+/// Where an answer goes, and how it looks.
+struct Output<'a> {
+    out: &'a mut (dyn Write + Send),
+    render: Render,
+    json: bool,
+}
+
+impl Output<'_> {
+    fn show<T: Serialize>(
+        &mut self,
+        answer: &T,
+        text: impl FnOnce(Render, &T) -> String,
+    ) -> Result<(), CommandError> {
+        if self.json {
+            serde_json::to_writer_pretty(&mut self.out, answer)?;
+            self.out.write_all(b"\n")?;
+        } else {
+            self.out.write_all(text(self.render, answer).as_bytes())?;
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// Shows one of many: JSON on one line, since they may never end.
+    fn show_line(&mut self, refusal: &Refusal) -> Result<(), CommandError> {
+        if self.json {
+            serde_json::to_writer(&mut self.out, refusal)?;
+            self.out.write_all(b"\n")?;
+        } else {
+            self.out.write_all(self.render.refusal(refusal).as_bytes())?;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Does what was typed; answers go to `out`, errors to `errors`.
+pub async fn run(
+    args: Args,
+    colour: bool,
+    out: &mut (dyn Write + Send),
+    errors: &mut (dyn Write + Send),
+) -> Exit {
+    let Args {
+        socket,
+        json,
+        command,
+    } = args;
+    let client = Client::new(&socket);
+    let mut output = Output {
+        out,
+        render: Render { colour },
+        json,
+    };
+    let Err(error) = dispatch(command, &client, &mut output).await else {
+        return Exit::Done;
+    };
+    if is_closed_pipe(&error) {
+        // `limiterctl drops --follow | head` has seen enough.
+        return Exit::Done;
+    }
+    let (exit, body) = outcome(&error, &socket);
+    let text = if json {
+        serde_json::to_string(&body).unwrap_or_default()
+    } else {
+        format!("limiterctl: {}\n{}", body.error, body.remedy)
+    };
+    // Without a place for errors the exit code has to do.
+    drop(writeln!(errors, "{}", text.trim_end()));
+    exit
+}
+
+async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) -> Result<(), CommandError> {
+    match command {
+        Command::Status => {
+            let status: Status = client.get(protocol::STATUS, &()).await?;
+            output.show(&status, Render::status)
+        }
+        Command::Allow(rule) => add(client, output, rule.request(Verb::Allow)).await,
+        Command::Deny(rule) => add(client, output, rule.request(Verb::Deny)).await,
+        Command::Remove { prefix, service } => {
+            let removal: RuleRemoval = client
+                .delete(protocol::RULES, &RuleQuery { prefix, service })
+                .await?;
+            output.show(&removal, Render::removal)
+        }
+        Command::List => {
+            let list: RuleList = client.get(protocol::RULES, &()).await?;
+            output.show(&list, Render::rules)
+        }
+        Command::Top { service, by, limit } => {
+            let top: Top = client
+                .get(
+                    protocol::TOP,
+                    &TopQuery {
+                        service,
+                        by,
+                        limit: Some(limit),
+                    },
+                )
+                .await?;
+            output.show(&top, Render::top)
+        }
+        Command::Drops { follow: true } => follow(client, output).await,
+        Command::Drops { follow: false } => {
+            let drops: Drops = client.get(protocol::DROPS, &DropsQuery::default()).await?;
+            output.show(&drops, |render, drops| {
+                drops
+                    .drops
+                    .iter()
+                    .map(|refusal| render.refusal(refusal))
+                    .collect()
+            })
+        }
+        Command::Check { address, port } => {
+            let check: Check = client.get(protocol::CHECK, &CheckQuery { address, port }).await?;
+            output.show(&check, Render::check)
+        }
+        Command::Mode { mode, service } => {
+            let change: PolicyChange = client
+                .post(protocol::MODE, &ModeRequest { mode, service })
+                .await?;
+            output.show(&change, Render::policy_change)
+        }
+        Command::Reload => {
+            let change: PolicyChange = client.post(protocol::RELOAD, &()).await?;
+            output.show(&change, Render::policy_change)
+        }
+    }
+}
+
+async fn add(client: &Client, output: &mut Output<'_>, request: RuleRequest) -> Result<(), CommandError> {
+    let change: RuleChange = client.post(protocol::RULES, &request).await?;
+    output.show(&change, Render::rule_change)
+}
+
+async fn follow(client: &Client, output: &mut Output<'_>) -> Result<(), CommandError> {
+    let mut lines = client
+        .follow(protocol::DROPS, &DropsQuery { follow: true })
+        .await?;
+    while let Some(refusal) = lines.next().await? {
+        output.show_line(&refusal)?;
+    }
+    Err(CommandError::Ended)
+}
+
+/// Returns whether whoever read the answer has gone away.
+fn is_closed_pipe(error: &CommandError) -> bool {
+    match error {
+        CommandError::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+        CommandError::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
+        CommandError::Client(_) | CommandError::Ended => false,
+    }
+}
+
+/// Returns what an error means to a script and to people.
+fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
+    let body = |remedy: String| ErrorBody {
+        error: chain(error),
+        remedy,
+    };
+    let start = || {
+        format!(
+            "start it with `systemctl start limiterd` or `limiterd --config FILE`, \
+             or name its socket with --socket if it is not {}",
+            socket.display()
+        )
+    };
+    match error {
+        CommandError::Client(ClientError::Refused { status, body }) => {
+            let usage = *status == StatusCode::BAD_REQUEST;
+            (if usage { Exit::Usage } else { Exit::Refused }, body.clone())
+        }
+        CommandError::Client(ClientError::Unreachable { source, .. }) => {
+            let denied = source.kind() == io::ErrorKind::PermissionDenied;
+            (
+                Exit::Unreachable,
+                body(if denied {
+                    "run limiterctl as root".to_owned()
+                } else {
+                    start()
+                }),
+            )
+        }
+        CommandError::Client(ClientError::HungUp(_)) | CommandError::Ended => {
+            (Exit::Unreachable, body(start()))
+        }
+        CommandError::Client(_) | CommandError::Output(_) | CommandError::Json(_) => (
+            Exit::Refused,
+            body("`limiterctl --version` and `limiterd --version` should agree".to_owned()),
+        ),
+    }
+}

@@ -1,0 +1,333 @@
+//! Answers for people: tables, and sentences where a table says too little.
+
+use std::time::{Duration, SystemTime};
+
+use super::table::{Cell, Style, Table};
+use crate::{
+    config::Mode,
+    control::protocol::{
+        Check, CheckAnswer, Health, Origin, PolicyChange, Refusal, RuleChange, RuleList, RuleRemoval,
+        RuleView, ServiceStatus, Status, Top,
+    },
+    dataplane::AttachMode,
+};
+
+/// Puts answers into text.
+#[derive(Clone, Copy, Debug)]
+pub struct Render {
+    /// Whether colours are wanted.
+    pub colour: bool,
+}
+
+impl Render {
+    /// Returns the daemon at one glance.
+    #[must_use]
+    pub fn status(self, status: &Status) -> String {
+        let (daemon, policy) = (&status.daemon, &status.policy);
+        let health = health_style(status.health).paint(health_word(status.health), self.colour);
+        let mut text = format!(
+            "limiterd {} is {health}: revision {} ({}), up {}, pid {}, Linux {}\n",
+            daemon.version,
+            policy.revision,
+            policy.hash,
+            time(daemon.uptime_s),
+            daemon.pid,
+            daemon.kernel
+        );
+        for finding in &status.findings {
+            text.extend(["  ", &Style::Warning.paint(finding, self.colour), "\n"]);
+        }
+        if let Some(error) = &policy.reload_error {
+            text.extend(["\nthe last reload failed:\n", error.trim_end(), "\n"]);
+        }
+        text.extend([
+            "\n",
+            &self.services(&status.services),
+            "\n",
+            &self.attachments(status),
+        ]);
+        let rules = format!(
+            "\n{} prefixes, {} rules made at run time",
+            policy.prefixes, policy.runtime_rules
+        );
+        text.extend([rules.as_str(), "; configuration ", &daemon.config, "\n"]);
+        text
+    }
+
+    fn services(self, services: &[ServiceStatus]) -> String {
+        let mut table = Table::new([
+            "SERVICE",
+            "HEALTH",
+            "MODE",
+            "OPEN",
+            "CEILING",
+            "SOURCES",
+            "LIMIT",
+            "REFUSED",
+            "WOULD REFUSE",
+            "PORTS",
+        ]);
+        for service in services {
+            let switched = if service.mode_switched { "*" } else { "" };
+            let mode = format!("{}{switched}", service.mode);
+            let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
+            table.row([
+                Cell::text(&service.name),
+                Cell::styled(health_word(service.health), health_style(service.health)),
+                Cell::styled(
+                    mode,
+                    if service.mode == Mode::Enforce {
+                        Style::Plain
+                    } else {
+                        Style::Faint
+                    },
+                ),
+                Cell::number(service.open),
+                Cell::optional(service.connections_total),
+                Cell::number(service.sources),
+                Cell::optional(service.connections_per_source),
+                Cell::number(service.refused),
+                Cell::number(service.would_refuse),
+                Cell::text(ports.join(", ")),
+            ]);
+        }
+        let mut text = table.lines(self.colour);
+        if services.iter().any(|service| service.mode_switched) {
+            text.push_str("* switched at run time\n");
+        }
+        text
+    }
+
+    fn attachments(self, status: &Status) -> String {
+        let mut table = Table::new(["INTERFACE", "ATTACHED", "REMARK"]);
+        for attachment in &status.attachments {
+            let (word, style) = match attachment.mode {
+                AttachMode::Native => ("native", Style::Good),
+                AttachMode::Generic => ("generic", Style::Plain),
+                AttachMode::None => ("none", Style::Warning),
+            };
+            table.row([
+                Cell::text(&attachment.interface),
+                Cell::styled(word, style),
+                Cell::text(&attachment.remark),
+            ]);
+        }
+        table.lines(self.colour)
+    }
+
+    /// Returns every rule.
+    #[must_use]
+    pub fn rules(self, list: &RuleList) -> String {
+        let mut table = Table::new([
+            "PREFIX",
+            "TREATMENT",
+            "CLASS",
+            "SERVICES",
+            "ORIGIN",
+            "ENDS IN",
+            "BY",
+            "NOTE",
+        ]);
+        for rule in &list.rules {
+            let style = match rule.treatment.as_str() {
+                "exempt" => Style::Good,
+                "denied" => Style::Bad,
+                _ => Style::Plain,
+            };
+            table.row([
+                Cell::text(&rule.prefix),
+                Cell::styled(&rule.treatment, style),
+                Cell::text(&rule.class),
+                Cell::text(services(rule)),
+                Cell::text(origin(rule.origin)),
+                Cell::text(rule.expires_in_s.map_or_else(String::new, time)),
+                Cell::text(&rule.who),
+                Cell::text(&rule.note),
+            ]);
+        }
+        table.lines(self.colour)
+    }
+
+    /// Returns what a new rule does.
+    #[must_use]
+    pub fn rule_change(self, change: &RuleChange) -> String {
+        let replaced = if change.replaced {
+            ", in place of the rule before it"
+        } else {
+            ""
+        };
+        format!(
+            "{}{replaced}; in force with revision {}\n",
+            sentence(&change.rule),
+            change.revision
+        )
+    }
+
+    /// Returns what a removal did.
+    #[must_use]
+    pub fn removal(self, removal: &RuleRemoval) -> String {
+        let removed = removal
+            .removed
+            .iter()
+            .map(|rule| format!("no longer: {}\n", sentence(rule)));
+        removed
+            .chain([format!("in force with revision {}\n", removal.revision)])
+            .collect()
+    }
+
+    /// Returns what a change of the policy did.
+    #[must_use]
+    pub fn policy_change(self, change: &PolicyChange) -> String {
+        let nothing = if change.changes.is_empty() {
+            "nothing changed\n"
+        } else {
+            ""
+        };
+        let changes = change.changes.iter().map(|change| format!("{change}\n"));
+        let end = format!("in force with revision {}\n", change.revision);
+        changes.chain([nothing.to_owned(), end]).collect()
+    }
+
+    /// Returns the sources with most of something.
+    #[must_use]
+    pub fn top(self, top: &Top) -> String {
+        let mut table = Table::new([
+            "SOURCE",
+            "SERVICE",
+            "CLASS",
+            "OPEN",
+            "LIMIT",
+            "NEW",
+            "REFUSED",
+            "ACCEPTED EVER",
+            "REFUSED EVER",
+        ]);
+        for source in &top.sources {
+            let full = source.limit.is_some_and(|limit| source.open >= limit);
+            table.row([
+                Cell::styled(&source.source, if full { Style::Bad } else { Style::Plain }),
+                Cell::text(&source.service),
+                Cell::text(&source.class),
+                Cell::number(source.open),
+                Cell::optional(source.limit),
+                Cell::number(source.new),
+                Cell::number(source.refused),
+                Cell::number(source.accepted_total),
+                Cell::number(source.refused_total),
+            ]);
+        }
+        let lines = table.lines(self.colour);
+        let shown = top.sources.len();
+        format!(
+            "{lines}{shown} of {} sources; NEW and REFUSED within {} s\n",
+            top.total, top.window_s
+        )
+    }
+
+    /// Returns a refusal as one line.
+    #[must_use]
+    pub fn refusal(self, refusal: &Refusal) -> String {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(refusal.at_ms);
+        let style = if refusal.verdict == "refuse" {
+            Style::Bad
+        } else {
+            Style::Warning
+        };
+        format!(
+            "{}  {}  {:<22}  {:<4}  {:<12}  {:<12}  {} port {}\n",
+            humantime::format_rfc3339_millis(at),
+            style.paint(&format!("{:<12}", refusal.verdict), self.colour),
+            refusal.reason,
+            refusal.point,
+            refusal.service,
+            refusal.class,
+            refusal.address,
+            refusal.port
+        )
+    }
+
+    /// Returns what the next SYN would get, and why.
+    #[must_use]
+    pub fn check(self, check: &Check) -> String {
+        check
+            .answers
+            .iter()
+            .map(|answer| self.check_answer(answer))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn check_answer(self, answer: &CheckAnswer) -> String {
+        let style = match answer.verdict.as_str() {
+            "pass" => Style::Good,
+            "refuse" => Style::Bad,
+            _ => Style::Warning,
+        };
+        let service = answer.service.as_deref().unwrap_or("no service");
+        let head = format!(
+            "{} ({})  port {} ({service})",
+            answer.verdict, answer.reason, answer.port
+        );
+        let mut text = format!("{}\n", style.paint(&head, self.colour));
+        for sentence in &answer.explanation {
+            text.extend(["  ", sentence, "\n"]);
+        }
+        if !answer.remedies.is_empty() {
+            text.push_str("  What would change it:\n");
+        }
+        for remedy in &answer.remedies {
+            text.extend(["  - ", remedy, "\n"]);
+        }
+        text
+    }
+}
+
+/// Returns what a rule does, without a full stop.
+fn sentence(rule: &RuleView) -> String {
+    let on = if rule.services.is_empty() {
+        "every service".to_owned()
+    } else {
+        rule.services.join(", ")
+    };
+    let until = rule
+        .expires_in_s
+        .map_or_else(String::new, |left_s| format!(" for {}", time(left_s)));
+    format!("{} is {} on {on}{until}", rule.prefix, rule.treatment)
+}
+
+fn services(rule: &RuleView) -> String {
+    if rule.services.is_empty() {
+        "all".to_owned()
+    } else {
+        rule.services.join(", ")
+    }
+}
+
+const fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::BuiltIn => "built in",
+        Origin::Config => "configuration",
+        Origin::Runtime => "run time",
+    }
+}
+
+const fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Ok => "ok",
+        Health::Degraded => "degraded",
+        Health::Failing => "failing",
+    }
+}
+
+const fn health_style(health: Health) -> Style {
+    match health {
+        Health::Ok => Style::Good,
+        Health::Degraded => Style::Warning,
+        Health::Failing => Style::Bad,
+    }
+}
+
+/// Returns a time as people say it.
+fn time(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
