@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::{
     config::Mode,
-    dataplane::Attachment,
+    dataplane::{AttachMode, Attachment},
     policy::{Origin, Verb},
 };
 
@@ -28,6 +28,16 @@ pub const DROPS: &str = "/v1/drops";
 pub const MODE: &str = "/v1/mode";
 /// `POST`: [`PolicyChange`].
 pub const RELOAD: &str = "/v1/reload";
+
+/// Returns the word for how an interface is guarded.
+#[must_use]
+pub const fn attached(mode: AttachMode) -> &'static str {
+    match mode {
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+        AttachMode::None => "none",
+    }
+}
 
 /// Why a request was not granted, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

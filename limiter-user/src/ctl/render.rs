@@ -6,10 +6,9 @@ use super::table::{Cell, Style, Table};
 use crate::{
     config::Mode,
     control::protocol::{
-        Check, CheckAnswer, Health, Origin, PolicyChange, Refusal, RuleChange, RuleList, RuleRemoval,
-        RuleView, ServiceStatus, Status, Top,
+        AttachMode, Check, CheckAnswer, Health, Origin, PolicyChange, Refusal, RuleChange, RuleList,
+        RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
     },
-    dataplane::AttachMode,
 };
 
 /// Puts answers into text.
@@ -101,14 +100,14 @@ impl Render {
     fn attachments(self, status: &Status) -> String {
         let mut table = Table::new(["INTERFACE", "ATTACHED", "REMARK"]);
         for attachment in &status.attachments {
-            let (word, style) = match attachment.mode {
-                AttachMode::Native => ("native", Style::Good),
-                AttachMode::Generic => ("generic", Style::Plain),
-                AttachMode::None => ("none", Style::Warning),
+            let style = match attachment.mode {
+                AttachMode::Native => Style::Good,
+                AttachMode::Generic => Style::Plain,
+                AttachMode::None => Style::Warning,
             };
             table.row([
                 Cell::text(&attachment.interface),
-                Cell::styled(word, style),
+                Cell::styled(attached(attachment.mode), style),
                 Cell::text(&attachment.remark),
             ]);
         }

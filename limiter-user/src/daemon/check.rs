@@ -103,7 +103,11 @@ impl Daemon {
     fn destination(&self, source: IpAddr) -> IpAddr {
         let family = |address: &&IpAddr| address.is_ipv4() == source.is_ipv4();
         let own = || self.intent.local.iter().filter(family);
-        let reachable = own().find(|address| !address.is_loopback());
+        let link_local = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let reachable = own().find(|address| !address.is_loopback() && !link_local(address));
         let loopback = if source.is_ipv4() {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         } else {

@@ -138,8 +138,13 @@ impl Facts<'_> {
                 self.source
             ),
             limit => format!(
-                "{} has {held} of {limit} connections open; it is refused from the {} on.",
+                "{} has {held} of {limit} connections open; {} from the {} on.",
                 self.source,
+                if self.mode == Mode::Enforce {
+                    "it is refused"
+                } else {
+                    "enforced, it is refused"
+                },
                 ordinal(limit.saturating_add(1))
             ),
         };

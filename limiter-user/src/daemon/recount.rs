@@ -52,6 +52,15 @@ struct Baseline {
     counts: HashMap<SourceKey, (u32, u32)>,
 }
 
+/// What stands out at a recount, by service id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Sources with open connections.
+    pub sources_open: [u64; names::SERVICES],
+    /// The highest share that a source has of its limit.
+    pub limit_ratio_max: [f64; names::SERVICES],
+}
+
 /// What recounts have found so far.
 #[derive(Debug, Default)]
 pub struct Recounts {
@@ -197,32 +206,28 @@ impl Recounts {
         }
     }
 
-    /// Returns how many sources of a service have open connections.
+    /// Returns what stands out per service, by the limits of a policy.
     #[must_use]
-    pub fn sources_open(&self, service: u32) -> u64 {
-        let open = |record: &&SourceRecord| record.key.service == service && record.source.word.open() > 0;
-        self.sources().iter().filter(open).count() as u64
-    }
-
-    /// Returns the highest share that a source of each service, by id, has of its limit.
-    #[must_use]
-    pub fn limit_ratio_max(&self, policy: &Policy) -> [f64; names::SERVICES] {
-        let open: HashMap<SourceKey, u32> = self
-            .sources()
-            .iter()
-            .map(|record| (record.key, record.source.word.open()))
-            .collect();
-        let mut highest = [0.0; names::SERVICES];
+    pub fn summary(&self, policy: &Policy) -> Summary {
+        let mut summary = Summary::default();
+        let mut open = HashMap::new();
+        for record in self.sources() {
+            let connections = record.source.word.open();
+            if connections > 0 {
+                summary.sources_open[record.key.service as usize % names::SERVICES] += 1;
+                open.insert(record.key, connections);
+            }
+        }
         for charge in self.last.charges.iter().filter(|charge| is_open(charge)) {
             let limit = policy.limits_of(charge.key.service, charge.class).connections;
             if limit == 0 {
                 continue;
             }
             let open = open.get(&charge.key).copied().unwrap_or_default();
-            let slot: &mut f64 = &mut highest[charge.key.service as usize % names::SERVICES];
-            *slot = slot.max(f64::from(open) / f64::from(limit));
+            let highest = &mut summary.limit_ratio_max[charge.key.service as usize % names::SERVICES];
+            *highest = highest.max(f64::from(open) / f64::from(limit));
         }
-        highest
+        summary
     }
 
     /// Returns the class that a source's connections were counted under.

@@ -23,6 +23,8 @@ impl Daemon {
     pub fn list_rules(&self, now: Now) -> RuleList {
         let mut rules: Vec<&Rule> = self.table.rules().iter().collect();
         rules.sort_by_key(|rule| (rule.prefix, rule.origin, rule.class));
+        // Some of the host's own addresses are built-in prefixes themselves.
+        rules.dedup();
         RuleList {
             rules: rules.into_iter().map(|rule| self.view(rule, now)).collect(),
         }
@@ -40,13 +42,18 @@ impl Daemon {
         now: Now,
     ) -> Result<RuleChange, RequestError> {
         let rule = self.runtime_rule(request, who, now)?;
-        let (prefix, service) = (rule.prefix, rule.service.clone());
-        tracing::info!(%prefix, verb = %rule.verb, service, note = rule.note, who = rule.who, "rule added");
+        let added = rule.clone();
         let replaced = self.change(now, |intent| intent.rules.insert(rule))?.is_some();
-        let added = self.intent.rules.get(prefix, service.as_deref());
-        let rule = added.map(|rule| self.view_of_runtime(rule, now)).ok_or_else(|| {
-            RequestError::new(Kind::Rejected, "the rule ended at once", "give it a longer --ttl")
-        })?;
+        let RuntimeRule {
+            prefix,
+            verb,
+            service,
+            note,
+            who,
+            ..
+        } = &added;
+        tracing::info!(%prefix, %verb, service, note, who, "rule added");
+        let rule = self.view_of_runtime(&added, now);
         Ok(RuleChange {
             rule,
             replaced,

@@ -23,6 +23,7 @@ use crate::{
     clock::Now,
     config::Config,
     control::{
+        protocol::attached,
         server,
         socket::{ControlSocket, SocketError},
     },
@@ -78,6 +79,9 @@ pub enum RunError {
     /// The packet path did not start.
     #[error("the packet path did not start")]
     Dataplane(#[from] DataplaneError),
+    /// The thread that owns the packet path ended unasked.
+    #[error("the thread of the packet path is gone; please report the panic above")]
+    Lost,
     /// The system lacks something.
     #[error("cannot {step}")]
     System {
@@ -151,15 +155,16 @@ pub async fn run<D: Dataplane + 'static>(
     notify::tell(State::Stopping);
     drop(socket);
     stopping.send_replace(true);
-    if ended.is_err() || handle.ask(|daemon, _| daemon.stop()).await.is_err() {
-        tracing::error!("the thread of the packet path is gone");
-    }
+    let ended = match ended {
+        Ok(()) => handle.ask(|daemon, _| daemon.stop()).await,
+        Err(stopped) => Err(stopped),
+    };
     let drained = async { while servers.join_next().await.is_some() {} };
     if timeout(DRAIN, drained).await.is_err() {
         tracing::info!("some clients were still being answered");
     }
-    if thread.join().is_err() {
-        tracing::error!("the thread of the packet path panicked; what it attached stays attached");
+    if ended.is_err() || thread.join().is_err() {
+        return Err(RunError::Lost);
     }
     Ok(())
 }
@@ -176,7 +181,11 @@ async fn beat(handle: &Handle, signals: &mut mpsc::Receiver<Signal>) -> Result<(
                 Some(Signal::Reload) => {
                     notify::tell(State::Reloading);
                     // The outcome is logged where it is known, and shown by status.
-                    drop(handle.ask(Daemon::reload).await?);
+                    let reload = |daemon: &mut Daemon, now| {
+                        daemon.look_at_addresses(local_addresses(), now);
+                        daemon.reload(now)
+                    };
+                    drop(handle.ask(reload).await?);
                     notify::tell(State::Ready);
                 }
                 Some(Signal::Stop) | None => return Ok(()),
@@ -216,7 +225,8 @@ fn log_start(attachments: &[Attachment], socket: &Path, metrics: SocketAddr, rev
         remark,
     } in attachments
     {
-        tracing::info!(interface, ?mode, remark, "attached");
+        let remark = (!remark.is_empty()).then_some(remark);
+        tracing::info!(interface, mode = attached(*mode), remark, "attached");
     }
     tracing::info!(version = crate::version::VERSION, revision, socket = %socket.display(), %metrics, "limiterd is up");
 }

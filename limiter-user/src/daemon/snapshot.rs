@@ -98,7 +98,6 @@ impl Daemon {
     }
 
     fn service_snapshots(&self, connections: &[u64]) -> Vec<ServiceSnapshot> {
-        let ratios = self.recounts.limit_ratio_max(&self.compiled.policy);
         let services = self.intent.config.services.iter();
         services
             .filter_map(|service| self.ids.service(&service.name).map(|id| (id, service)))
@@ -112,17 +111,17 @@ impl Daemon {
                         Some((name.clone(), *open))
                     })
                     .collect(),
-                sources: self.recounts.sources_open(id),
-                limit_ratio_max: ratios.get(id as usize).copied().unwrap_or_default(),
-                drift: self
-                    .recounts
-                    .drift()
-                    .get(id as usize)
-                    .copied()
-                    .unwrap_or_default(),
+                sources: of(&self.summary.sources_open, id),
+                limit_ratio_max: of(&self.summary.limit_ratio_max, id),
+                drift: of(self.recounts.drift(), id),
             })
             .collect()
     }
+}
+
+/// Returns what belongs to a service.
+fn of<T: Copy + Default>(by_service: &[T], id: u32) -> T {
+    by_service.get(id as usize).copied().unwrap_or_default()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "capacities are far below 2^52")]

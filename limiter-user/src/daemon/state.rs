@@ -14,7 +14,12 @@ use crate::{
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
 };
 
-use super::{faults::Faults, host::Host, recount::Recounts, refusals::Refusals};
+use super::{
+    faults::Faults,
+    host::Host,
+    recount::{Recounts, Summary},
+    refusals::Refusals,
+};
 
 /// The number of the first policy.
 const FIRST_REVISION: u32 = 1;
@@ -135,6 +140,7 @@ pub struct Daemon {
     pub(super) compiled: Compiled,
     pub(super) table: Table,
     pub(super) recounts: Recounts,
+    pub(super) summary: Summary,
     pub(super) refusals: Refusals,
     pub(super) faults: Faults,
     pub(super) host: Host,
@@ -170,6 +176,7 @@ impl Daemon {
             compiled,
             table,
             recounts: Recounts::default(),
+            summary: Summary::default(),
             refusals: Refusals::default(),
             faults: Faults::default(),
             host: Host::read(),
@@ -216,12 +223,12 @@ impl Daemon {
         if found == self.intent.local {
             return;
         }
-        let told = self.dataplane.set_local_addresses(&found);
-        if self.faults.note("own addresses", told).is_none() {
-            return;
-        }
         tracing::info!(addresses = found.len(), "own addresses changed");
-        let changed = self.change(now, |intent| intent.local = found);
+        let told = self
+            .dataplane
+            .set_local_addresses(&found)
+            .map_err(ChangeError::from);
+        let changed = told.and_then(|()| self.change(now, |intent| intent.local = found));
         self.faults.note("own addresses", changed);
     }
 

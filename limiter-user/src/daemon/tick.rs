@@ -24,7 +24,9 @@ impl Daemon {
         let Some(recount) = self.faults.note("recount", recount) else {
             return;
         };
-        for drift in self.recounts.take(recount, now) {
+        let drifted = self.recounts.take(recount, now);
+        self.summary = self.recounts.summary(&self.compiled.policy);
+        for drift in drifted {
             let service = self.compiled.names.service(drift.key.service);
             let source = std::net::IpAddr::from(drift.key.addr);
             tracing::warn!(service, %source, delta = drift.delta, "the count of a source has drifted; correcting it");

@@ -8,8 +8,9 @@ use prometheus_client::metrics::MetricType;
 
 use crate::{
     config::Mode,
+    control::protocol::attached,
     daemon::snapshot::{ServiceSnapshot, Snapshot},
-    dataplane::{AttachMode, CounterRow},
+    dataplane::CounterRow,
     version::{COMMIT, VERSION},
 };
 
@@ -211,12 +212,8 @@ fn policy(snapshot: &Snapshot) -> Vec<Family> {
 }
 
 fn daemon(snapshot: &Snapshot) -> Vec<Family> {
-    let attached = snapshot.attachments.iter().map(|attachment| {
-        let mode = match attachment.mode {
-            AttachMode::Native => "native",
-            AttachMode::Generic => "generic",
-            AttachMode::None => "none",
-        };
+    let attachments = snapshot.attachments.iter().map(|attachment| {
+        let mode = attached(attachment.mode);
         (
             vec![
                 ("interface", attachment.interface.clone()),
@@ -230,7 +227,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
             name: "limiter_attach",
             help: "How an interface is guarded",
             kind: MetricType::Info,
-            samples: attached.collect(),
+            samples: attachments.collect(),
         },
         Family {
             name: "limiter_faults",
