@@ -1,12 +1,11 @@
-//! Records that leave the kernel: samples of refusals, sources, charges.
-//!
-//! Samples come through the ring buffer; the other two are what iterators write.
+//! Records that cross between the programs and the daemon outside of maps:
+//! samples of refusals, sources, explanations, amendments.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     addr::Addr,
-    map::{Charge, Source, SourceKey},
+    map::{Source, SourceKey},
 };
 
 /// At most one sample per source in this time.
@@ -30,20 +29,32 @@ pub struct Sample {
     pub port: u32,
 }
 
-/// One source, as the sweep writes it.
+/// One source, as the iterator writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SourceRecord {
     /// Who.
     pub key: SourceKey,
-    /// 1 if the sweep removed the entry after this.
-    pub removed: u32,
+    /// Aligns what follows.
+    pub pad: u32,
     /// What was known.
     pub source: Source,
 }
 
-/// One charged socket, as the recount writes it.
-pub type ChargeRecord = Charge;
+/// One amendment of the daemon to a source: user space never writes a live entry itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Amendment {
+    /// Whose entry.
+    pub key: SourceKey,
+    /// What to add to the open count; 0 asks to remove the entry if it is idle.
+    pub delta: i32,
+}
+
+impl Amendment {
+    /// Amendments in one frame: as many as fit a frame of the usual size.
+    pub const PER_FRAME: u32 = 60;
+}
 
 /// What `limiterctl check` gets back from the read-only twin of the program.
 #[repr(C)]
@@ -73,4 +84,5 @@ pub struct Explanation {
 
 const _: () = assert!(size_of::<Sample>() == 40);
 const _: () = assert!(size_of::<SourceRecord>() == 56);
+const _: () = assert!(size_of::<Amendment>() == 24);
 const _: () = assert!(size_of::<Explanation>() == 48);

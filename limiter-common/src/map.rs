@@ -15,7 +15,19 @@ use crate::{addr::Addr, names, verdict::CELLS, word::Word};
 /// Whom a connection is charged to: a source in a service.
 #[repr(C)]
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
 )]
 pub struct SourceKey {
     /// The address, masked to the source's prefix length.

@@ -51,7 +51,10 @@ impl Reset {
         let [tp0, tp1] = self.to_port.to_be_bytes();
         let [a0, a1, a2, a3] = self.ack.to_be_bytes();
         let flags = flags::RST | flags::ACK;
-        let sum = word_sum(self.from) + word_sum(self.to) + u64::from(crate::packet::PROTO_TCP) + u64::from(Tcp::LEN);
+        let sum = word_sum(self.from)
+            + word_sum(self.to)
+            + u64::from(crate::packet::PROTO_TCP)
+            + u64::from(Tcp::LEN);
         let sum = sum
             + u64::from(self.from_port)
             + u64::from(self.to_port)
@@ -59,7 +62,28 @@ impl Reset {
             + u64::from(self.ack & 0xffff)
             + u64::from(u16::from_be_bytes([DATA_OFFSET, flags]));
         let [c0, c1] = (!fold(sum)).to_be_bytes();
-        [fp0, fp1, tp0, tp1, 0, 0, 0, 0, a0, a1, a2, a3, DATA_OFFSET, flags, 0, 0, c0, c1, 0, 0]
+        [
+            fp0,
+            fp1,
+            tp0,
+            tp1,
+            0,
+            0,
+            0,
+            0,
+            a0,
+            a1,
+            a2,
+            a3,
+            DATA_OFFSET,
+            flags,
+            0,
+            0,
+            c0,
+            c1,
+            0,
+            0,
+        ]
     }
 
     /// Returns the IPv4 header, checksum included; both addresses must be IPv4.
@@ -77,7 +101,9 @@ impl Reset {
         let [l0, l1] = LEN.to_be_bytes();
         let [d0, d1] = DONT_FRAGMENT.to_be_bytes();
         let proto = crate::packet::PROTO_TCP;
-        [0x45, 0, l0, l1, 0, 0, d0, d1, TTL, proto, c0, c1, f0, f1, f2, f3, t0, t1, t2, t3]
+        [
+            0x45, 0, l0, l1, 0, 0, d0, d1, TTL, proto, c0, c1, f0, f1, f2, f3, t0, t1, t2, t3,
+        ]
     }
 
     /// Returns the first eight bytes of the IPv6 header; the addresses follow.
@@ -145,7 +171,10 @@ mod tests {
 
     /// The slow, obvious checksum over a byte string.
     fn checksum(bytes: &[u8]) -> u16 {
-        let mut sum = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum::<u32>();
+        let mut sum = bytes
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+            .sum::<u32>();
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }

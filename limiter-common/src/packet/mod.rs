@@ -51,7 +51,32 @@ pub struct Segment {
     pub end: u32,
 }
 
+/// Offsets are kept to 14 bits: a chain of headers that ends later is not walked.
+const OFFSET_MASK: u32 = (1 << 14) - 1;
+
 impl Segment {
+    /// Returns the segment in one register, for a call that takes it by value.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(&self) -> u64 {
+        let offsets = (self.ip as u64 & 0xffff) | (self.tcp as u64 & 0xffff) << 16 | (self.end as u64) << 32;
+        offsets | (self.family as u64) << 63
+    }
+
+    /// Returns the segment that [`pack`](Self::pack) packed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(packed: u64) -> Self {
+        let family = if packed >> 63 == 0 { Family::V4 } else { Family::V6 };
+        let end = (packed >> 32) as u32 & 0x7fff_ffff;
+        Self {
+            family,
+            ip: packed as u32 & OFFSET_MASK,
+            tcp: (packed >> 16) as u32 & OFFSET_MASK,
+            end,
+        }
+    }
+
     /// Returns the TCP header.
     ///
     /// # Errors

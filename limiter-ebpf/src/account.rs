@@ -1,0 +1,107 @@
+//! The one place that counts verdicts and doubts, and samples refusals.
+
+use aya_ebpf::bindings::xdp_action;
+use limiter_common::{
+    addr::{Addr, Family},
+    event::{SAMPLE_INTERVAL_NS, Sample},
+    map::FailOpen,
+    names,
+    policy::{CLASS_DEFAULT, UNGUARDED},
+    verdict::{PassReason, Point, Verdict},
+};
+
+use crate::{atomic, clock, globals, maps};
+
+/// To whom a verdict is attributed.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// The service id.
+    pub service: u32,
+    /// The class id.
+    pub class: u32,
+    /// The remote address.
+    pub addr: Addr,
+    /// The local port.
+    pub port: u16,
+    /// The IP version of the packet.
+    pub family: Family,
+}
+
+/// Counts a verdict, and samples it if it is, or would be, a refusal.
+#[inline(always)]
+pub fn record(point: Point, verdict: Verdict, subject: &Subject) {
+    count(
+        verdict.cell(point),
+        subject.service,
+        subject.class,
+        subject.family,
+    );
+    match verdict {
+        Verdict::Pass(_) => {}
+        Verdict::Refuse(_) | Verdict::WouldRefuse(_) => sample(verdict.cell(point), subject),
+    }
+}
+
+/// Counts a packet that XDP passes without knowing its service.
+#[inline(always)]
+pub fn pass_unattributed(reason: PassReason, family: Family) -> u32 {
+    count(
+        Verdict::Pass(reason).cell(Point::Syn),
+        UNGUARDED,
+        CLASS_DEFAULT,
+        family,
+    );
+    xdp_action::XDP_PASS
+}
+
+/// Counts a doubt.
+#[inline(always)]
+pub fn fail_open(why: FailOpen) {
+    if let Some(count) = maps::FAIL_OPENS.get_ptr_mut(why as u32) {
+        // Tracing programs may be interrupted by the packet path on the same CPU.
+        atomic::add(count, 1);
+    }
+}
+
+#[inline(always)]
+fn count(cell: usize, service: u32, class: u32, family: Family) {
+    let Some(row) = maps::COUNTERS.get_ptr_mut(names::counter_row(service, class, family as u32)) else {
+        return;
+    };
+    // SAFETY: `row` points to this CPU's value of a live map.
+    let cells = unsafe { &raw mut (*row).cells };
+    let at = cells.cast::<u64>().wrapping_add(cell);
+    // SAFETY: `Verdict::cell` is less than the number of cells, and the
+    // verifier checks it. Only softirq code counts verdicts, and a softirq does
+    // not interrupt another one on its CPU: a plain addition loses nothing.
+    unsafe { *at += 1 };
+}
+
+/// Samples a refusal: the first of a source at once, then at most one per interval.
+#[inline(always)]
+fn sample(cell: usize, subject: &Subject) {
+    let hash = subject.addr.hash(globals::hash_seed());
+    let Some(last) = maps::SAMPLED_AT.get_ptr_mut(hash as u32 & (names::SAMPLE_BUCKETS as u32 - 1)) else {
+        return;
+    };
+    let (now_ns, last_ns) = (clock::now_ns(), atomic::load(last));
+    if last_ns != 0 && now_ns.wrapping_sub(last_ns) < SAMPLE_INTERVAL_NS {
+        return;
+    }
+    if !atomic::swap(last, last_ns, now_ns) {
+        return;
+    }
+    let Some(mut entry) = maps::SAMPLES.reserve(0) else {
+        fail_open(FailOpen::SamplesLost);
+        return;
+    };
+    entry.write(Sample {
+        at_ns: now_ns,
+        addr: subject.addr,
+        service: subject.service,
+        class: subject.class,
+        cell: cell as u32,
+        port: u32::from(subject.port),
+    });
+    entry.submit(0);
+}

@@ -1,0 +1,66 @@
+//! The read-only twin of `ingress`: the same judgement on the live maps, whose
+//! outcome is written over the frame instead of acted upon.
+//!
+//! The daemon runs it by `BPF_PROG_TEST_RUN`; it is attached to nothing and
+//! writes to no map.
+
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
+use limiter_common::{
+    event::Explanation,
+    map::SourceKey,
+    policy::UNGUARDED,
+    verdict::{PassReason, Point, Verdict},
+};
+
+use crate::{clock, facts, ingress, packet::Frame, store, syn};
+
+/// Judges a SYN and writes an [`Explanation`] over the frame.
+#[inline(always)]
+pub fn run(ctx: &XdpContext) -> u32 {
+    let frame = Frame::new(ctx);
+    let Some(explanation) = explain(&frame) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let Some(out) = frame.at::<{ size_of::<Explanation>() }>(0) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: `at` checked that the frame has room; packets promise no alignment.
+    unsafe { out.cast::<Explanation>().write_unaligned(explanation) };
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn explain(frame: &Frame<'_>) -> Option<Explanation> {
+    let (segment, tcp) = ingress::walk(frame).ok()?;
+    let policy = store::policy()?;
+    let service = policy.service_of(tcp.destination_port());
+    let mut explanation = Explanation {
+        service,
+        revision: policy.revision,
+        ..Explanation::default()
+    };
+    if service == UNGUARDED {
+        return Some(explanation);
+    }
+    let source = segment.source(frame)?;
+    let judgement = syn::judge::<false>(policy, service, source);
+    let verdict = if store::is_local(&segment.destination(frame)?) {
+        judgement.verdict
+    } else {
+        Verdict::Pass(PassReason::NotForUs)
+    };
+    let key = SourceKey {
+        addr: policy.source_of(source),
+        service,
+    };
+    let entry = store::source(&key);
+    explanation.cell = verdict.cell(Point::Syn) as u32;
+    explanation.class = judgement.class;
+    explanation.known = u32::from(entry.is_some());
+    explanation.held = entry.map_or(0, |entry| entry.word().held());
+    explanation.tat_ns = judgement.known.tat_ns;
+    explanation.total = facts::total_of(service);
+    explanation.unwatched = u32::from(facts::is_unwatched(policy));
+    explanation.now_ns = clock::now_ns();
+    Some(explanation)
+}

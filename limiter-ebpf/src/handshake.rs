@@ -1,0 +1,199 @@
+//! Does this ACK complete a handshake? Asked of the kernel's own tables, by XDP and by the gate.
+
+use core::{ffi::c_void, mem};
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{bpf_sock, bpf_sock_tuple},
+    helpers::generated::{
+        bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock, bpf_skc_to_tcp_sock,
+        bpf_tcp_check_syncookie,
+    },
+};
+use limiter_common::{
+    addr::{Addr, Family},
+    packet::{Segment, Tcp},
+};
+
+use crate::{globals, packet::Frame};
+
+/// `BPF_F_CURRENT_NETNS`: look in the network namespace of the packet.
+const CURRENT_NETNS: u64 = u64::MAX;
+/// Socket states, `include/net/tcp_states.h`.
+pub const LISTEN: u32 = 10;
+/// A request socket: SYN seen, ACK awaited.
+const NEW_SYN_RECV: u32 = 12;
+/// A socket made by TCP Fast Open whose handshake is not done.
+pub const SYN_RECV: u32 = 3;
+/// Lengths of the two tuples that the look-up takes.
+const TUPLE_V4_LEN: u32 = 12;
+const TUPLE_V6_LEN: u32 = 36;
+
+/// Whose segment this is, as the kernel's tables say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A request socket whose SYN-ACK this ACK answers.
+    Request,
+    /// A request socket, but the ACK is not for its SYN-ACK: forged or stray.
+    Stray,
+    /// A listener: the ACK may carry a SYN cookie.
+    Listener,
+    /// A connection, or nobody.
+    Other,
+}
+
+/// A socket that was looked up and must be released.
+struct Found(*mut bpf_sock);
+
+impl Found {
+    #[inline(always)]
+    fn release(self) {
+        // SAFETY: the look-up returned the reference, and it is released once.
+        unsafe { bpf_sk_release(self.0.cast()) };
+    }
+
+    #[inline(always)]
+    fn state(&self) -> u32 {
+        // SAFETY: the reference is held, so the socket is alive.
+        unsafe { (*self.0).state }
+    }
+
+    /// Returns whether `ack` acknowledges the SYN-ACK of this request socket.
+    #[inline(always)]
+    fn is_answered_by(&self, ack: u32) -> bool {
+        let offset = globals::snt_isn_offset();
+        if offset == 0 {
+            return true;
+        }
+        // SAFETY: the reference is held; the helper returns null for anything but a request socket.
+        let request = unsafe { bpf_skc_to_tcp_request_sock(self.0.cast()) };
+        if request.is_null() {
+            return false;
+        }
+        let isn = request.cast::<u8>().wrapping_add(offset as usize).cast::<u32>();
+        // SAFETY: the verifier checks the offset against the type's member by name.
+        let isn = unsafe { isn.read_volatile() };
+        isn.wrapping_add(1) == ack
+    }
+
+    /// Returns whether the queue of half-open connections is as long as the backlog (`inet_csk_reqsk_queue_is_full`).
+    #[inline(always)]
+    fn has_full_syn_queue(&self) -> bool {
+        let (queue, backlog) = (globals::syn_queue_offset(), globals::backlog_offset());
+        if queue == 0 || backlog == 0 {
+            return false;
+        }
+        // SAFETY: the reference is held; the helper returns null for anything but a full TCP socket.
+        let listener = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) };
+        if listener.is_null() {
+            return false;
+        }
+        let member = |offset: u32| listener.cast::<u8>().wrapping_add(offset as usize).cast::<u32>();
+        // SAFETY: the verifier checks the offset against the type's member by name.
+        let queued = unsafe { member(queue).read_volatile() };
+        // SAFETY: as above.
+        let most = unsafe { member(backlog).read_volatile() };
+        queued >= most
+    }
+}
+
+#[inline(always)]
+fn look_up(ctx: *mut c_void, family: Family, source: Addr, destination: Addr, tcp: &Tcp) -> Option<Found> {
+    // SAFETY: all zero is a valid tuple.
+    let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
+    let (sport, dport) = (tcp.source_port().to_be(), tcp.destination_port().to_be());
+    let len = match family {
+        Family::V4 => {
+            // SAFETY: writes to one variant of a union of plain integers.
+            let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
+            (v4.saddr, v4.daddr) = (source.words_be[3], destination.words_be[3]);
+            (v4.sport, v4.dport) = (sport, dport);
+            TUPLE_V4_LEN
+        }
+        Family::V6 => {
+            // SAFETY: writes to one variant of a union of plain integers.
+            let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
+            (v6.saddr, v6.daddr) = (source.words_be, destination.words_be);
+            (v6.sport, v6.dport) = (sport, dport);
+            TUPLE_V6_LEN
+        }
+    };
+    // SAFETY: the tuple is as long as said, and the caller's context is one the helper takes.
+    let sk = unsafe { bpf_skc_lookup_tcp(ctx, &raw mut tuple, len, CURRENT_NETNS, 0) };
+    (!sk.is_null()).then_some(Found(sk))
+}
+
+/// Returns whose segment this ACK is.
+#[inline(always)]
+pub fn owner(ctx: &impl EbpfContext, family: Family, source: Addr, destination: Addr, tcp: &Tcp) -> Owner {
+    let Some(found) = look_up(ctx.as_ptr(), family, source, destination, tcp) else {
+        return Owner::Other;
+    };
+    let owner = match found.state() {
+        NEW_SYN_RECV if found.is_answered_by(tcp.ack()) => Owner::Request,
+        NEW_SYN_RECV => Owner::Stray,
+        LISTEN => Owner::Listener,
+        _ => Owner::Other,
+    };
+    found.release();
+    owner
+}
+
+/// Returns whether the ACK in this frame completes a handshake: it answers a
+/// request socket, or carries a valid SYN cookie.
+#[inline(always)]
+pub fn completes(
+    ctx: &impl EbpfContext,
+    frame: &Frame<'_>,
+    segment: &Segment,
+    source: Addr,
+    destination: Addr,
+    tcp: &Tcp,
+) -> bool {
+    let Some(found) = look_up(ctx.as_ptr(), segment.family, source, destination, tcp) else {
+        return false;
+    };
+    let completes = match found.state() {
+        NEW_SYN_RECV => found.is_answered_by(tcp.ack()),
+        LISTEN => has_valid_cookie(&found, frame, segment),
+        _ => false,
+    };
+    found.release();
+    completes
+}
+
+/// Returns whether the SYN queue of the listener that this SYN goes to is full.
+#[inline(always)]
+pub fn is_overflowing(
+    ctx: &impl EbpfContext,
+    family: Family,
+    source: Addr,
+    destination: Addr,
+    tcp: &Tcp,
+) -> bool {
+    let Some(found) = look_up(ctx.as_ptr(), family, source, destination, tcp) else {
+        return false;
+    };
+    let overflowing = found.state() == LISTEN && found.has_full_syn_queue();
+    found.release();
+    overflowing
+}
+
+#[inline(always)]
+fn has_valid_cookie(listener: &Found, frame: &Frame<'_>, segment: &Segment) -> bool {
+    let Some(tcp) = frame.at::<20>(segment.tcp) else {
+        return false;
+    };
+    let (ip, ip_len): (*mut c_void, u32) = match segment.family {
+        Family::V4 => match frame.at::<20>(segment.ip) {
+            Some(ip) => (ip.cast(), 20),
+            None => return false,
+        },
+        Family::V6 => match frame.at::<40>(segment.ip) {
+            Some(ip) => (ip.cast(), 40),
+            None => return false,
+        },
+    };
+    // SAFETY: the reference to the listener is held, and both headers are inside the frame.
+    unsafe { bpf_tcp_check_syncookie(listener.0.cast(), ip, ip_len, tcp.cast(), Tcp::LEN) == 0 }
+}

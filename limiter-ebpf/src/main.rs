@@ -1,0 +1,100 @@
+//! The kernel half of limiter: its programs, and nothing but their entry points.
+//!
+//! | program | hook | what it does |
+//! | --- | --- | --- |
+//! | `ingress` | XDP | refuses SYNs, and completing ACKs of sources at their limit, early |
+//! | `gate` | `cgroup_skb/ingress` | admits or refuses the segment that completes a handshake: exact |
+//! | `charge` | `sock_ops` | counts a connection as it becomes established |
+//! | `release` | `tp_btf/tcp_destroy_sock` | takes it off when the kernel destroys the socket |
+//! | `give_back` | `tp_btf/kfree_skb` | ends a reservation whose segment the kernel dropped |
+//! | `adopt` | `iter/tcp` | counts connections from before |
+//! | `recount` | `iter/bpf_sk_storage_map` | writes every charged socket to its reader |
+//! | `sources` | `iter/bpf_map_elem` | writes every known source to its reader |
+//! | `explain` | XDP, run by hand | says what `ingress` would say, and changes nothing |
+//! | `amend` | XDP, run by hand | removes idle sources, corrects drifted counts |
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "core has no atomics for the BPF target, only the intrinsics"
+)]
+
+mod account;
+mod amend;
+mod atomic;
+mod clock;
+mod explain;
+mod facts;
+mod gate;
+mod globals;
+mod handshake;
+mod ingress;
+mod iterators;
+mod maps;
+mod packet;
+mod reservation;
+mod reset;
+mod sockets;
+mod store;
+mod syn;
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, cgroup_skb, sock_ops, xdp},
+    programs::{BtfTracePointContext, SkBuffContext, SockOpsContext, XdpContext},
+};
+
+/// Judges a frame as it arrives.
+#[xdp(frags)]
+pub fn ingress(ctx: XdpContext) -> u32 {
+    ingress::run(&ctx)
+}
+
+/// Judges a segment as it meets its socket.
+#[cgroup_skb]
+pub fn gate(ctx: SkBuffContext) -> i32 {
+    gate::run(&ctx)
+}
+
+/// Counts a connection that has become established.
+#[sock_ops]
+pub fn charge(ctx: SockOpsContext) -> u32 {
+    sockets::charge(&ctx);
+    1
+}
+
+/// Takes a connection off the counts.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn release(ctx: BtfTracePointContext) -> i32 {
+    sockets::release(&ctx);
+    0
+}
+
+/// Ends the reservation of a segment that the kernel dropped.
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn give_back(_ctx: BtfTracePointContext) -> i32 {
+    reservation::give_back();
+    0
+}
+
+/// Says what a frame would get.
+#[xdp]
+pub fn explain(ctx: XdpContext) -> u32 {
+    explain::run(&ctx)
+}
+
+/// Carries out amendments of the daemon.
+#[xdp]
+pub fn amend(ctx: XdpContext) -> u32 {
+    amend::run(&ctx)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses an endless loop: a program that can panic does not load.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,89 @@
+//! Every map, with who writes it, who reads it, and what happens when it is full.
+//!
+//! Code reaches them through `store.rs`, `account.rs` and the modules named here.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf, SkStorage},
+    macros::btf_map,
+};
+use limiter_common::{
+    addr::Addr,
+    event::Sample,
+    map::{Charge, ClassOf, Control, Counters, FailOpen, Reservation, ResetBudget, Source, SourceKey, Total},
+    names,
+    policy::Policy,
+};
+
+/// `BPF_F_NO_PREALLOC`: memory is taken per entry, not for all of them at once.
+const NO_PREALLOC: usize = 1;
+
+/// The policy in force. The daemon replaces the inner array whole, by one update of slot 0.
+#[btf_map]
+pub static POLICIES: ArrayOfMaps<Array<Policy, 1>, 1> = ArrayOfMaps::new();
+
+/// Prefixes to classes, one trie per slot; a policy names its slot. Written by the
+/// daemon while no policy names the slot, read-only afterwards.
+#[btf_map]
+pub static TRIES: ArrayOfMaps<LpmTrie<Addr, ClassOf, { names::PREFIXES }>, { names::TRIE_SLOTS }> =
+    ArrayOfMaps::new();
+
+/// The host's own addresses. Written by the daemon as they come and go; when it
+/// is full, packets to the others pass XDP and meet the gate.
+#[btf_map]
+pub static LOCAL_ADDRESSES: HashMap<Addr, u32, { names::LOCAL_ADDRESSES }, NO_PREALLOC> = HashMap::new();
+
+/// Sources that have completed a handshake. Entries are created and removed by
+/// the programs alone (`store.rs`, `amend.rs`). When it is full, connections of
+/// further sources pass uncounted and `FAIL_OPENS` says so.
+#[btf_map]
+pub static SOURCES: HashMap<SourceKey, Source, { names::SOURCES }, NO_PREALLOC> = HashMap::new();
+
+/// Open and reserved connections of each service. Written by the programs.
+#[btf_map]
+pub static TOTALS: Array<Total, { names::SERVICES }> = Array::new();
+
+/// Open connections by service and class. Written by charge and release.
+#[btf_map]
+pub static CLASS_CONNECTIONS: Array<u64, { names::SERVICES * names::CLASSES }> = Array::new();
+
+/// What each socket was charged with. Written by charge, adopt and release; goes with the socket.
+#[btf_map]
+pub static CHARGES: SkStorage<Charge> = SkStorage::new();
+
+/// What the segment in hand has reserved. One CPU writes and reads its own.
+#[btf_map]
+pub static RESERVATIONS: PerCpuArray<Reservation, 1> = PerCpuArray::new();
+
+/// Who is at the limit: a fingerprint per bucket, the last one wins. Written by
+/// the gate, cleared by XDP when it finds that it is no longer true. A lost
+/// fingerprint means that the gate refuses instead of XDP.
+#[btf_map]
+pub static AT_LIMIT: Array<u32, { names::AT_LIMIT_BUCKETS }> = Array::new();
+
+/// Arrival times of the SYN quota by hashed source. Sources that share a bucket share its quota.
+#[btf_map]
+pub static SYN_TATS: Array<u64, { names::SYN_BUCKETS }> = Array::new();
+
+/// When a source was last sampled, by hash. Sources that share a bucket share its sample.
+#[btf_map]
+pub static SAMPLED_AT: Array<u64, { names::SAMPLE_BUCKETS }> = Array::new();
+
+/// Samples of refusals, for the daemon. When it is full they are lost, and counted.
+#[btf_map]
+pub static SAMPLES: RingBuf<Sample, { names::EVENTS_BYTES }> = RingBuf::new();
+
+/// Verdicts by (service, class, family). One CPU writes its own; the daemon sums.
+#[btf_map]
+pub static COUNTERS: PerCpuArray<Counters, { names::COUNTER_ROWS }> = PerCpuArray::new();
+
+/// Doubts by [`FailOpen`]. One CPU writes its own; the daemon sums.
+#[btf_map]
+pub static FAIL_OPENS: PerCpuArray<u64, { FailOpen::ALL.len() }> = PerCpuArray::new();
+
+/// Resets sent in this second. One CPU writes and reads its own.
+#[btf_map]
+pub static RESET_BUDGETS: PerCpuArray<ResetBudget, 1> = PerCpuArray::new();
+
+/// What the daemon says from second to second. Written by the daemon.
+#[btf_map]
+pub static CONTROL: Array<Control, 1> = Array::new();

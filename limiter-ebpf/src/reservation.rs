@@ -1,0 +1,127 @@
+//! The reservation of the segment in hand, one per CPU.
+//!
+//! The gate notes it, the charge that follows in the same softirq call turns
+//! it into an open connection. If no charge follows, the kernel has dropped
+//! the segment: `kfree_skb` on the same CPU, or at the latest the next segment
+//! at the gate, gives it back. A sequence number in the state makes each
+//! reservation be taken exactly once, whoever comes first.
+
+use limiter_common::{
+    map::{Charge, Reservation, SourceKey},
+    word::{ONE_RESERVED, RESERVED_TO_OPEN},
+};
+
+use crate::{atomic, maps, store};
+
+/// Bits of the state below the sequence number.
+const SEQUENCE_SHIFT: u32 = 8;
+/// The bits that say what is reserved.
+const BITS: u64 = (1 << SEQUENCE_SHIFT) - 1;
+/// No bits: nothing is reserved.
+const NOTHING: u64 = 0;
+
+/// What was reserved, as the charge takes it over.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// The class of the source.
+    pub class: u32,
+    /// Sum of [`Charge::CHARGED`] and [`Charge::IN_TOTAL`].
+    pub bits: u64,
+}
+
+/// Notes what the segment in hand has reserved.
+#[inline(always)]
+pub fn note(key: &SourceKey, class: u32, quota_interval_ns: u64, in_total: bool) {
+    let Some(at) = maps::RESERVATIONS.get_ptr_mut(0) else {
+        return;
+    };
+    let bits = if in_total {
+        Charge::CHARGED | Charge::IN_TOTAL
+    } else {
+        Charge::CHARGED
+    };
+    // SAFETY: this CPU's value of a live map. The state is 0 here, so nobody reads the rest.
+    unsafe { (*at).key = *key };
+    // SAFETY: as above.
+    unsafe { (*at).class = class };
+    // SAFETY: as above.
+    unsafe { (*at).quota_interval_ns = quota_interval_ns };
+    // The last sequence number is still there, above the cleared bits.
+    let sequence = (atomic::load(state_of(at)) >> SEQUENCE_SHIFT).wrapping_add(1);
+    atomic::store(state_of(at), sequence << SEQUENCE_SHIFT | bits);
+}
+
+/// Takes the reservation if it is for this source, and turns its words from reserved to open.
+#[inline(always)]
+pub fn convert(key: &SourceKey) -> Option<Taken> {
+    let at = maps::RESERVATIONS.get_ptr_mut(0)?;
+    let (reservation, bits) = take(at, Some(key))?;
+    let source = store::source(key)?;
+    source.add_to_word(RESERVED_TO_OPEN);
+    if bits & Charge::IN_TOTAL != 0
+        && let Some(total) = store::total(key.service)
+    {
+        atomic::add(total, RESERVED_TO_OPEN);
+    }
+    Some(Taken {
+        class: reservation.class,
+        bits,
+    })
+}
+
+/// Gives back the reservation of this CPU, if there is one.
+#[inline(always)]
+pub fn give_back() {
+    let Some(at) = maps::RESERVATIONS.get_ptr_mut(0) else {
+        return;
+    };
+    if atomic::load(state_of(at)) & BITS == NOTHING {
+        return;
+    }
+    give_back_taken(at);
+}
+
+/// The rare part of [`give_back`].
+#[inline(always)]
+fn give_back_taken(at: *mut Reservation) {
+    let Some((reservation, bits)) = take(at, None) else {
+        return;
+    };
+    let key = reservation.key;
+    if bits & Charge::IN_TOTAL != 0
+        && let Some(total) = store::total(key.service)
+    {
+        atomic::add(total, ONE_RESERVED.wrapping_neg());
+    }
+    let Some(source) = store::source(&key) else { return };
+    if reservation.quota_interval_ns != 0 {
+        atomic::add(source.tat(), reservation.quota_interval_ns.wrapping_neg());
+    }
+    source.add_to_word(ONE_RESERVED.wrapping_neg());
+    if !source.is_proven() {
+        // Only a completed handshake leaves an entry behind.
+        store::remove_if_idle(&key, source);
+    }
+}
+
+/// Takes the reservation, whole, if it is for `key` (or for anyone).
+#[inline(always)]
+fn take(at: *mut Reservation, key: Option<&SourceKey>) -> Option<(Reservation, u64)> {
+    let state = atomic::load(state_of(at));
+    if state & BITS == NOTHING {
+        return None;
+    }
+    // SAFETY: this CPU's value of a live map. A softirq that overwrites it
+    // meanwhile changes the sequence number, and the swap below fails.
+    let reservation = unsafe { at.read_volatile() };
+    if key.is_some_and(|key| *key != reservation.key) {
+        return None;
+    }
+    atomic::swap(state_of(at), state, state & !BITS).then_some((reservation, state & BITS))
+}
+
+#[inline(always)]
+fn state_of(at: *mut Reservation) -> *mut u64 {
+    // SAFETY: a field of the value; no access happens here.
+    unsafe { &raw mut (*at).state }
+}

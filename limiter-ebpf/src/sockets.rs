@@ -1,0 +1,219 @@
+//! The life of a connection: charge when it is established, release when the
+//! kernel destroys its socket, adopt when it was there before.
+//!
+//! The socket's storage remembers what was charged, and its state moves one
+//! way: nothing, charged, released. So each happens once per socket, however
+//! many generations of these programs are attached.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    helpers::generated::{bpf_get_netns_cookie, bpf_sk_storage_get},
+    programs::{BtfTracePointContext, SockOpsContext},
+};
+use limiter_common::{
+    addr::Addr,
+    map::{Charge, FailOpen, SourceKey},
+    names,
+    policy::{Policy, UNGUARDED},
+    word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
+};
+
+use crate::{account, atomic, clock, globals, maps, reservation, store};
+
+/// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
+const PASSIVE_ESTABLISHED: u32 = 5;
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+const CREATE: u64 = 1;
+
+/// A connection that is about to be charged.
+pub struct Connection<'a> {
+    /// The policy in force.
+    pub policy: &'a Policy,
+    /// The service id.
+    pub service: u32,
+    /// The remote address.
+    pub addr: Addr,
+}
+
+/// Charges a connection that a client has completed.
+#[inline(always)]
+pub fn charge(ctx: &SockOpsContext) {
+    if ctx.op() != PASSIVE_ESTABLISHED || !is_ours(ctx) {
+        return;
+    }
+    let Some(policy) = store::policy() else { return };
+    let service = policy.service_of(ctx.local_port() as u16);
+    if service == UNGUARDED {
+        return;
+    }
+    // SAFETY: a field of the context; the verifier turns it into the right load.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    let connection = Connection {
+        policy,
+        service,
+        addr: remote_addr(ctx),
+    };
+    let Some(storage) = create_storage(sk.cast()) else {
+        return;
+    };
+    let key = connection.key();
+    if let Some(taken) = reservation::convert(&key) {
+        remember(storage, &connection, taken.class, taken.bits);
+    } else {
+        account::fail_open(FailOpen::Ungated);
+        count(storage, &connection);
+    }
+    if let Some(source) = store::source(&key) {
+        source.note_accepted(clock::seconds(clock::now_ns()));
+    }
+}
+
+/// Charges a connection from before.
+#[inline(always)]
+pub fn adopt(socket: *mut c_void, connection: &Connection<'_>) {
+    let Some(storage) = create_storage(socket) else {
+        return;
+    };
+    count(storage, connection);
+    if let Some(source) = store::source(&connection.key()) {
+        source.note_accepted(clock::seconds(clock::precise_ns()));
+    }
+}
+
+/// Releases a connection, whatever the policy says by now.
+#[inline(always)]
+pub fn release(ctx: &BtfTracePointContext) {
+    let sk: *mut c_void = ctx.arg(0);
+    // SAFETY: the tracepoint hands over a live socket; without the create flag nothing is made.
+    let storage = unsafe { bpf_sk_storage_get(charges(), sk, ptr::null_mut(), 0) }.cast::<Charge>();
+    if storage.is_null() {
+        return;
+    }
+    let state = state_of(storage);
+    let bits = atomic::load(state);
+    if bits & Charge::CHARGED == 0 || !atomic::swap(state, bits, Charge::RELEASED) {
+        return;
+    }
+    // SAFETY: the storage lives as long as the socket; nobody writes it once it is charged.
+    let charge = unsafe { storage.read_volatile() };
+    if let Some(source) = store::source(&charge.key) {
+        source.add_to_word(ONE_OPEN.wrapping_neg());
+    }
+    if bits & Charge::IN_TOTAL != 0
+        && let Some(total) = store::total(charge.key.service)
+    {
+        atomic::add(total, ONE_OPEN.wrapping_neg());
+    }
+    add_to_class(charge.key.service, charge.class, 1_u64.wrapping_neg());
+}
+
+impl Connection<'_> {
+    #[inline(always)]
+    fn key(&self) -> SourceKey {
+        SourceKey {
+            addr: self.policy.source_of(self.addr),
+            service: self.service,
+        }
+    }
+}
+
+/// Returns the storage of a socket that was never charged; `None` for one that was, or if there is no memory.
+#[inline(always)]
+fn create_storage(socket: *mut c_void) -> Option<*mut Charge> {
+    // SAFETY: the caller's socket is alive while the program runs.
+    let storage = unsafe { bpf_sk_storage_get(charges(), socket, ptr::null_mut(), CREATE) }.cast::<Charge>();
+    if storage.is_null() {
+        account::fail_open(FailOpen::NoStorage);
+        return None;
+    }
+    (atomic::load(state_of(storage)) == 0).then_some(storage)
+}
+
+/// Charges a connection that has no reservation.
+#[inline(always)]
+fn count(storage: *mut Charge, connection: &Connection<'_>) {
+    let key = connection.key();
+    let class = store::class_of(connection.policy, connection.addr, connection.service);
+    let Some(source) = store::source_or_create(&key) else {
+        account::fail_open(FailOpen::SourcesFull);
+        return;
+    };
+    // Reserve first: the entry can't be removed under a reservation.
+    let word = source.word();
+    if !source.is_alive(word) || !source.swap_word(word, word.reserve()) {
+        account::fail_open(FailOpen::Contention);
+        return;
+    }
+    let in_total = connection.policy.counts_in_total(connection.service, class);
+    let bits = if in_total {
+        Charge::CHARGED | Charge::IN_TOTAL
+    } else {
+        Charge::CHARGED
+    };
+    if !remember(storage, connection, class, bits) {
+        source.add_to_word(ONE_RESERVED.wrapping_neg());
+        return;
+    }
+    source.add_to_word(RESERVED_TO_OPEN);
+    if in_total && let Some(total) = store::total(connection.service) {
+        atomic::add(total, ONE_OPEN);
+    }
+}
+
+/// Notes in the storage what the socket is charged with; returns whether this was the first to do so.
+#[inline(always)]
+fn remember(storage: *mut Charge, connection: &Connection<'_>, class: u32, bits: u64) -> bool {
+    // SAFETY: the storage lives as long as the socket; its state is 0, so nobody reads the rest.
+    unsafe { (*storage).key = connection.key() };
+    // SAFETY: as above.
+    unsafe { (*storage).class = class };
+    // SAFETY: as above.
+    unsafe { (*storage).addr = connection.addr };
+    let first = atomic::swap(state_of(storage), 0, bits);
+    if first {
+        add_to_class(connection.service, class, 1);
+    }
+    first
+}
+
+#[inline(always)]
+fn add_to_class(service: u32, class: u32, delta: u64) {
+    if let Some(count) = maps::CLASS_CONNECTIONS.get_ptr_mut(names::class_cell(service, class)) {
+        atomic::add(count, delta);
+    }
+}
+
+#[inline(always)]
+fn state_of(storage: *mut Charge) -> *mut u64 {
+    // SAFETY: a field of the storage; no access happens here.
+    unsafe { &raw mut (*storage).state }
+}
+
+#[inline(always)]
+fn charges() -> *mut c_void {
+    (&raw const maps::CHARGES).cast_mut().cast()
+}
+
+/// Returns the remote address; it is v4-mapped for IPv4, on dual-stack listeners too.
+#[inline(always)]
+fn remote_addr(ctx: &SockOpsContext) -> Addr {
+    // SAFETY: a field of the context.
+    let words = unsafe { &raw const (*ctx.ops).remote_ip6 }.cast::<u32>();
+    // SAFETY: fields of the context; the verifier wants four loads of one word.
+    let word = |n: usize| unsafe { words.wrapping_add(n).read_volatile() };
+    Addr {
+        words_be: [word(0), word(1), word(2), word(3)],
+    }
+}
+
+/// Returns whether the socket belongs to the network namespace that limiter guards.
+#[inline(always)]
+fn is_ours(ctx: &SockOpsContext) -> bool {
+    let ours = globals::netns_cookie();
+    // SAFETY: the context is that of the running program.
+    ours == 0 || unsafe { bpf_get_netns_cookie(ctx.ops.cast()) } == ours
+}

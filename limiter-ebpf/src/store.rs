@@ -1,0 +1,214 @@
+//! Typed access to the maps: the policy, classes, sources, totals.
+//!
+//! A source's entry is created by whoever holds proof of a handshake and removed
+//! only after its word went from idle to a tombstone by compare-and-swap. Its
+//! tag tells an entry from one that was recycled for another key (`word.rs`).
+
+use core::{ffi::c_void, ptr::NonNull};
+
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
+use limiter_common::{
+    addr::Addr,
+    map::{ClassOf, FailOpen, Source, SourceKey, Total},
+    names,
+    policy::{CLASS_DEFAULT, Policy},
+    word::Word,
+};
+
+use crate::{account, atomic, globals, maps};
+
+/// `BPF_NOEXIST`: create, never overwrite.
+const NOEXIST: u64 = 1;
+/// What the kernel answers then if the key is there.
+const EEXIST: i64 = -17;
+/// Bits of an address key in a trie.
+const ADDR_BITS: u32 = 128;
+
+/// Returns the policy in force.
+#[inline(always)]
+pub fn policy<'a>() -> Option<&'a Policy> {
+    let policy = maps::POLICIES.get_value(0, &0);
+    if policy.is_none() {
+        account::fail_open(FailOpen::NoPolicy);
+    }
+    policy
+}
+
+/// A trie key, aligned as the verifier wants it on the stack.
+#[repr(C)]
+struct TrieKey {
+    prefix_len: u32,
+    addr: Addr,
+}
+
+/// Returns the class of an address in a service.
+#[inline(always)]
+pub fn class_of(policy: &Policy, addr: Addr, service: u32) -> u32 {
+    let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
+        return CLASS_DEFAULT;
+    };
+    let key = TrieKey {
+        prefix_len: ADDR_BITS,
+        addr,
+    };
+    // SAFETY: `trie` is an inner map that the outer look-up returned, and `key` has the layout of its keys.
+    let found = unsafe {
+        bpf_map_lookup_elem(
+            core::ptr::from_ref(trie).cast_mut().cast(),
+            (&raw const key).cast(),
+        )
+    };
+    let Some(class_of) = NonNull::new(found.cast::<ClassOf>()) else {
+        return CLASS_DEFAULT;
+    };
+    // SAFETY: the value lives until the program ends (RCU), and the daemon does
+    // not write to a trie that a policy names.
+    let class_of = unsafe { class_of.as_ref() };
+    u32::from(class_of.class[service as usize & (names::SERVICES - 1)]) & (names::CLASSES as u32 - 1)
+}
+
+/// Returns whether an address is the host's own.
+#[inline(always)]
+pub fn is_local(addr: &Addr) -> bool {
+    maps::LOCAL_ADDRESSES.get_ptr(addr).is_some()
+}
+
+/// Returns the word of a service's total.
+#[inline(always)]
+pub fn total(service: u32) -> Option<*mut u64> {
+    let total: *mut Total = maps::TOTALS.get_ptr_mut(service)?;
+    Some(total.cast())
+}
+
+/// A source's entry, found under its key.
+#[derive(Clone, Copy)]
+pub struct SourceRef {
+    at: *mut Source,
+    hash: u64,
+}
+
+/// Returns the entry of a source, unless it is being removed.
+#[inline(always)]
+pub fn source(key: &SourceKey) -> Option<SourceRef> {
+    let hash = key.hash(globals::hash_seed());
+    let at = maps::SOURCES.get_ptr_mut(key)?;
+    let source = SourceRef { at, hash };
+    source.word().belongs_to(hash).then_some(source)
+}
+
+/// Creates the entry of a source that has none; returns whether there is one then.
+#[inline(always)]
+pub fn create_source(key: &SourceKey) -> bool {
+    let fresh = Source {
+        word: Word::idle(key.hash(globals::hash_seed())),
+        ..Source::default()
+    };
+    // SAFETY: key and value have the layout of the map's.
+    let result = unsafe {
+        bpf_map_update_elem(
+            sources(),
+            core::ptr::from_ref(key).cast(),
+            (&raw const fresh).cast(),
+            NOEXIST,
+        )
+    };
+    // Whoever comes second finds what the first one created.
+    result == 0 || result == EEXIST
+}
+
+/// Returns the entry of a source, created if need be; `None` if the map is full
+/// or the entry is being removed just now.
+#[inline(always)]
+pub fn source_or_create(key: &SourceKey) -> Option<SourceRef> {
+    if let Some(source) = source(key) {
+        return Some(source);
+    }
+    create_source(key);
+    source(key)
+}
+
+/// Removes the entry of a source if it holds nothing; returns whether it did.
+#[inline(always)]
+pub fn remove_if_idle(key: &SourceKey, source: SourceRef) -> bool {
+    let word = source.word();
+    if !word.is_idle() || !source.swap_word(word, word.tombstone()) {
+        return false;
+    }
+    // SAFETY: the key has the layout of the map's. The tombstone makes this CPU the only one that removes it.
+    unsafe { bpf_map_delete_elem(sources(), core::ptr::from_ref(key).cast()) };
+    true
+}
+
+#[inline(always)]
+fn sources() -> *mut c_void {
+    (&raw const maps::SOURCES).cast_mut().cast()
+}
+
+impl SourceRef {
+    /// Returns the word as it is at this moment.
+    #[inline(always)]
+    pub fn word(&self) -> Word {
+        Word(atomic::load(self.at.cast()))
+    }
+
+    /// Returns whether the entry still is this source's.
+    #[inline(always)]
+    pub fn is_alive(&self, word: Word) -> bool {
+        word.belongs_to(self.hash)
+    }
+
+    /// Replaces the word if it is still `expected`.
+    #[inline(always)]
+    pub fn swap_word(&self, expected: Word, new: Word) -> bool {
+        atomic::swap(self.at.cast(), expected.0, new.0)
+    }
+
+    /// Adds to the word. Only for a holder of an open or reserved connection:
+    /// while there is one, the entry can't be removed.
+    #[inline(always)]
+    pub fn add_to_word(&self, delta: u64) {
+        atomic::add(self.at.cast(), delta);
+    }
+
+    /// Adds `delta` to the open count, unless that would take it below zero.
+    #[inline(always)]
+    pub fn correct(&self, delta: i32) {
+        let word = self.word();
+        if i64::from(word.open()) + i64::from(delta) >= 0 {
+            // A connection that opens or closes meanwhile moves the word: the next recount tries again.
+            self.swap_word(word, Word(word.0.wrapping_add(i64::from(delta) as u64)));
+        }
+    }
+
+    /// Returns the cell of the arrival time.
+    #[inline(always)]
+    pub fn tat(&self) -> *mut u64 {
+        // SAFETY: a field of the entry.
+        unsafe { &raw mut (*self.at).tat_ns }
+    }
+
+    /// Returns whether a connection of the source was ever accepted.
+    #[inline(always)]
+    pub fn is_proven(&self) -> bool {
+        // SAFETY: a field of the entry; a count that other CPUs only raise.
+        unsafe { core::ptr::read_volatile(&raw const (*self.at).accepted) != 0 }
+    }
+
+    /// Counts an accepted connection.
+    #[inline(always)]
+    pub fn note_accepted(&self, second: u32) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).accepted }, 1);
+        // SAFETY: a field of the entry; all writers write about the same time.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.at).accepted_at_s, second) };
+    }
+
+    /// Counts a refused connection.
+    #[inline(always)]
+    pub fn note_refused(&self, second: u32) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
+        // SAFETY: a field of the entry; all writers write about the same time.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.at).refused_at_s, second) };
+    }
+}

@@ -1,0 +1,84 @@
+//! The judgement on a SYN, shared by `ingress` and its read-only twin `explain`.
+
+use limiter_common::{
+    addr::Addr,
+    decide::{Known, decide},
+    gcra,
+    map::SourceKey,
+    names,
+    policy::Policy,
+    verdict::{RefuseReason, Verdict},
+};
+
+use crate::{atomic, clock, facts, globals, maps, store, store::SourceRef};
+
+/// A verdict on a SYN, with what it rests on.
+#[derive(Clone, Copy)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The class of the source.
+    pub class: u32,
+    /// The source's entry, if it has one.
+    pub source: Option<SourceRef>,
+    /// The facts.
+    pub known: Known,
+}
+
+/// Judges a SYN. `LIVE` charges the SYN quota and forgives old debt; without it nothing is written.
+#[inline(always)]
+pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Judgement {
+    let class = store::class_of(policy, addr, service);
+    let limits = policy.limits_of(service, class);
+    let ceiling = facts::ceiling_of(policy, service, class);
+    let key = SourceKey {
+        addr: policy.source_of(addr),
+        service,
+    };
+    let source = store::source(&key);
+    let known = facts::of_source(limits, ceiling, service, source);
+    if LIVE
+        && let Some(source) = source
+        && limits.quota.is_some()
+    {
+        let capped = gcra::capped(known.tat_ns, known.now_ns, limits.quota);
+        if capped != known.tat_ns {
+            atomic::swap(source.tat(), known.tat_ns, capped);
+        }
+    }
+    let verdict = match decide(limits, ceiling, &known) {
+        Ok(reason) => Verdict::Pass(reason),
+        Err(reason) => facts::refused(policy, service, reason),
+    };
+    Judgement {
+        verdict,
+        class,
+        source,
+        known,
+    }
+}
+
+/// Charges the SYN quota of an unproven source; returns whether it is used up.
+#[inline(always)]
+pub fn is_over_syn_quota(policy: &Policy, service: u32, key: &SourceKey) -> bool {
+    let quota = policy.service(service).syn_quota;
+    let hash = key.hash(globals::hash_seed());
+    let Some(tat) = maps::SYN_TATS.get_ptr_mut((hash >> 48) as u32 & (names::SYN_BUCKETS as u32 - 1)) else {
+        return false;
+    };
+    let tat_ns = atomic::load(tat);
+    match gcra::charge(tat_ns, clock::now_ns(), quota) {
+        // A charge that another CPU overtook is lost: the quota is coarse by design.
+        Some(next) => {
+            atomic::swap(tat, tat_ns, next);
+            false
+        }
+        None => true,
+    }
+}
+
+/// Returns the verdict on a SYN over the SYN quota.
+#[inline(always)]
+pub fn over_syn_quota(policy: &Policy, service: u32) -> Verdict {
+    facts::refused(policy, service, RefuseReason::SynQuota)
+}

@@ -1,0 +1,81 @@
+//! What can go wrong between the daemon and the kernel, and what helps.
+
+use std::{io, path::PathBuf};
+
+/// An error of the packet path; the message names the place and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataplaneError {
+    /// A step of loading or attaching failed.
+    #[error("{step} failed; {remedy}")]
+    Setup {
+        /// What was being done.
+        step: String,
+        /// What the operator can do.
+        remedy: &'static str,
+        /// What the kernel or aya said.
+        #[source]
+        source: anyhow::Error,
+    },
+    /// A map could not be read or written.
+    #[error("map {map}: {operation} failed")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What was being done.
+        operation: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: anyhow::Error,
+    },
+    /// The kernel's type information lacks something.
+    #[error("kernel type information lacks {what}; limiter needs Linux 6.1 or newer built with CONFIG_DEBUG_INFO_BTF")]
+    Btf {
+        /// What was looked for.
+        what: String,
+    },
+    /// Another program is where ours should go.
+    #[error("{interface} has an XDP program that is not limiter's: {program} (id {id}); {remedy}")]
+    ForeignXdp {
+        /// The interface.
+        interface: String,
+        /// The name of the program.
+        program: String,
+        /// Its id.
+        id: u32,
+        /// What the operator can do.
+        remedy: String,
+    },
+    /// Another program holds the cgroup hook exclusively.
+    #[error(
+        "the sock_ops hook of {cgroup} is held by {program} (id {id}), attached without MULTI; \
+         detach it with `bpftool cgroup detach {cgroup} sock_ops id {id}` or attach it with MULTI"
+    )]
+    ForeignSockOps {
+        /// The cgroup.
+        cgroup: PathBuf,
+        /// The name of the program.
+        program: String,
+        /// Its id.
+        id: u32,
+    },
+    /// A file of the host could not be read.
+    #[error("cannot read {}", path.display())]
+    Host {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An iterator wrote something that is not a whole number of records.
+    #[error("the {iterator} iterator wrote {len} bytes, which is no whole number of records of {record_len}")]
+    Records {
+        /// The iterator.
+        iterator: &'static str,
+        /// Bytes read.
+        len: usize,
+        /// Bytes of a record.
+        record_len: usize,
+    },
+}

@@ -1,0 +1,150 @@
+//! What the daemon asks of the packet path, and nothing of how it is done.
+//!
+//! [`Dataplane`] has two implementations: [`kernel`], the real one, and
+//! [`memory`], on which the daemon's logic is tested without root.
+
+use std::net::IpAddr;
+
+use limiter_common::{
+    addr::Addr,
+    event::{Explanation, Sample, SourceRecord},
+    map::{Charge, Counters, FailOpen, SourceKey},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Compiled;
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// In the network stack, after the socket buffer was made.
+    Generic,
+    /// Not at all: the gate alone limits, by dropping.
+    None,
+}
+
+/// One guarded interface and how it is guarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The interface.
+    pub interface: String,
+    /// What was got, which may be less than what was asked for.
+    pub mode: AttachMode,
+    /// What an operator should know about it, in a sentence; empty when all is well.
+    pub remark: String,
+}
+
+/// The counters of one (service, class, family), summed over all CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterRow {
+    /// The service id.
+    pub service: u32,
+    /// The class id.
+    pub class: u32,
+    /// The index in [`Family::ALL`](limiter_common::addr::Family::ALL).
+    pub family: u32,
+    /// The counts, by [`Verdict::cell`](limiter_common::verdict::Verdict::cell).
+    pub counters: Counters,
+}
+
+/// What one look at all open connections found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recount {
+    /// Every charged socket.
+    pub charges: Vec<Charge>,
+    /// Every source with an entry, idle ones included.
+    pub sources: Vec<SourceRecord>,
+    /// The service totals as the packet path has them, by service id.
+    pub totals: Vec<u32>,
+}
+
+/// The packet path.
+pub trait Dataplane: Send {
+    /// Puts a policy in force, whole, by one switch.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; the policy in force stays in force.
+    fn apply(&mut self, policy: &Compiled) -> Result<(), DataplaneError>;
+
+    /// Tells the packet path which addresses are the host's own.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn set_local_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), DataplaneError>;
+
+    /// Returns the counters of the rows asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn counters(&self, services: u32, classes: u32) -> Result<Vec<CounterRow>, DataplaneError>;
+
+    /// Returns open connections by [`class_cell`](limiter_common::names::class_cell).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn connections(&self) -> Result<Vec<u64>, DataplaneError>;
+
+    /// Returns how often the packet path was in doubt, by [`FailOpen`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn fail_opens(&self) -> Result<Vec<(FailOpen, u64)>, DataplaneError>;
+
+    /// Looks at every charged socket and every source, and removes sources that
+    /// have been idle for longer than `idle_s` seconds.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError>;
+
+    /// Adds `delta` to the open count of a source, atomically.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn correct(&mut self, key: SourceKey, delta: i32) -> Result<(), DataplaneError>;
+
+    /// Asks the read-only twin of the program what a SYN from `source` to `destination`:`port` would get.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn explain(&self, source: Addr, destination: Addr, port: u16) -> Result<Explanation, DataplaneError>;
+
+    /// Says that the daemon is alive.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    fn heartbeat(&mut self) -> Result<(), DataplaneError>;
+
+    /// Takes the samples that have come since the last call.
+    fn samples(&mut self) -> Vec<Sample>;
+
+    /// Returns what is attached where.
+    fn attachments(&self) -> Vec<Attachment>;
+
+    /// Detaches everything.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; what could be detached is.
+    fn detach(&mut self) -> Result<(), DataplaneError>;
+}
+
+mod error;
+mod syscall;
+
+pub mod kernel;
+pub mod memory;
+
+pub use error::DataplaneError;

@@ -1,0 +1,137 @@
+//! System calls that neither aya nor nix wraps: iterators over a map, programs
+//! of a cgroup hook, the cookie of the network namespace.
+//!
+//! The only unsafe code of the daemon. Each function is safe to call: it owns
+//! every buffer it hands to the kernel for the length of the call.
+#![expect(unsafe_code, reason = "bpf(2) and getsockopt(2) take pointers; see the module's documentation")]
+
+use std::{
+    fs::File,
+    io,
+    net::UdpSocket,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+/// Commands of bpf(2) and an attach type, from `include/uapi/linux/bpf.h`.
+const BPF_PROG_QUERY: i32 = 16;
+const BPF_LINK_CREATE: i32 = 28;
+const BPF_ITER_CREATE: i32 = 33;
+const BPF_TRACE_ITER: u32 = 28;
+/// Attach type of `sock_ops` programs.
+const BPF_CGROUP_SOCK_OPS: u32 = 3;
+/// `BPF_F_ALLOW_MULTI`: others may attach beside it.
+const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
+/// `SO_NETNS_COOKIE`, since 5.14 (`include/uapi/asm-generic/socket.h`).
+const SO_NETNS_COOKIE: i32 = 71;
+/// Programs that one hook of a cgroup can have (`BPF_CGROUP_MAX_PROGS`).
+const PROGRAMS_MAX: usize = 64;
+
+/// The part of `union bpf_attr` that creates a link to an iterator over a map.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    pad: u32,
+}
+
+/// The part of `union bpf_attr` that opens an iterator.
+#[repr(C)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// The part of `union bpf_attr` that lists the programs of a hook.
+#[repr(C)]
+struct ProgQuery {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    pad: u32,
+}
+
+/// The programs on the `sock_ops` hook of a cgroup.
+#[derive(Debug)]
+pub(super) struct SockOpsPrograms {
+    /// Their ids.
+    pub(super) ids: Vec<u32>,
+    /// Whether they leave room for others.
+    pub(super) allow_others: bool,
+}
+
+fn bpf<T>(command: i32, attr: &mut T) -> io::Result<i32> {
+    let size = size_of::<T>();
+    // SAFETY: `attr` is `size` bytes that the kernel may read and write, and
+    // every pointer inside it outlives the call (the callers below see to it).
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { i32::try_from(result).map_err(io::Error::other) }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel has just returned this descriptor, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Opens an iterator program on a map; reading the file runs it.
+pub(super) fn iterate_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<File> {
+    let info = raw(map);
+    let mut attr = LinkCreate {
+        prog_fd: raw(program),
+        target_fd: 0,
+        attach_type: BPF_TRACE_ITER,
+        flags: 0,
+        iter_info: std::ptr::from_ref(&info).addr() as u64,
+        iter_info_len: u32::try_from(size_of_val(&info)).map_err(io::Error::other)?,
+        pad: 0,
+    };
+    let link = owned(bpf(BPF_LINK_CREATE, &mut attr)?);
+    let mut attr = IterCreate { link_fd: raw(link.as_fd()), flags: 0 };
+    // The iterator keeps its link alive: `link` may be closed.
+    Ok(File::from(owned(bpf(BPF_ITER_CREATE, &mut attr)?)))
+}
+
+/// Lists the programs on the `sock_ops` hook of a cgroup.
+pub(super) fn sock_ops_programs(cgroup: BorrowedFd<'_>) -> io::Result<SockOpsPrograms> {
+    let mut ids = vec![0_u32; PROGRAMS_MAX];
+    let mut attr = ProgQuery {
+        target_fd: raw(cgroup),
+        attach_type: BPF_CGROUP_SOCK_OPS,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
+        prog_cnt: u32::try_from(ids.len()).map_err(io::Error::other)?,
+        pad: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attr)?;
+    ids.truncate(attr.prog_cnt as usize);
+    Ok(SockOpsPrograms { ids, allow_others: attr.attach_flags & BPF_F_ALLOW_MULTI != 0 })
+}
+
+/// Returns the cookie of this thread's network namespace.
+pub(super) fn netns_cookie() -> io::Result<u64> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).or_else(|_| UdpSocket::bind(("::", 0)))?;
+    let mut cookie = 0_u64;
+    let mut len = libc::socklen_t::try_from(size_of_val(&cookie)).map_err(io::Error::other)?;
+    // SAFETY: `cookie` is `len` bytes that the kernel may write, and `len` is written back to a live variable.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}

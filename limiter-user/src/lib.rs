@@ -1,0 +1,25 @@
+//! The userland half of limiter: the daemon `limiterd` and the command line
+//! `limiterctl`, as a library with two thin binaries.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`config`] | what an operator writes, and what is wrong with it |
+//! | [`policy`] | rules from every origin merged and compiled for the packet path |
+//! | [`dataplane`] | the packet path, in the kernel or in memory |
+//! | [`daemon`] | the state, the thread that owns it, start and stop |
+//! | [`control`] | the socket that clients ask the daemon through |
+//! | [`metrics`] | metrics and health for machines |
+//! | [`ctl`] | the command line |
+//! | [`clock`], [`chain`], [`version`] | the time, errors in one line, what this build is |
+#![deny(unsafe_code)]
+
+pub mod chain;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod ctl;
+pub mod daemon;
+pub mod dataplane;
+pub mod metrics;
+pub mod policy;
+pub mod version;
