@@ -97,10 +97,11 @@ impl Toolchain {
         command
             .args(["--target", BPF_TARGET])
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
-            // v3 brings the compare-and-swap; the kernel reads types from BTF.
+            // v3 brings the compare-and-swap; packets promise no alignment, and the
+            // kernels limiter runs on load unaligned; the kernel reads types from BTF.
             .env(
                 "CARGO_ENCODED_RUSTFLAGS",
-                "-Ctarget-cpu=v3\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf",
+                "-Ctarget-cpu=v3\x1f-Ctarget-feature=+allows-misaligned-mem-access\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf",
             );
         command
     }

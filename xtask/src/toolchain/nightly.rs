@@ -38,14 +38,16 @@ pub(super) fn find() -> Result<Toolchain> {
 fn nothing_found(has_nightly: bool, has_sources: bool, has_linker: bool) -> Error {
     let mut remedies = Vec::new();
     if debian::is_debian() {
-        let compiler = debian::install_command(&DEBIAN_COMPILER);
         remedies.push(Remedy::new(
-            "Debian's compiler for the BPF target; either as root, by itself",
+            "either Debian's compiler: as root, this installs it",
             "cargo xtask build",
         ));
-        remedies.push(Remedy::new("or by hand, its packages", compiler));
         remedies.push(Remedy::new(
-            "and what its linker is built with",
+            "or, by hand, its packages",
+            debian::install_command(&DEBIAN_COMPILER),
+        ));
+        remedies.push(Remedy::new(
+            "and after them what its linker is built with",
             format!(
                 "sudo apt-get install libzstd-dev zlib1g-dev llvm-$({DEBIAN_RUSTC} -vV | \
                  sed -n 's/^LLVM version: \\([0-9]*\\).*/\\1/p')-dev"
@@ -54,17 +56,20 @@ fn nothing_found(has_nightly: bool, has_sources: bool, has_linker: bool) -> Erro
     }
     if !has_nightly {
         remedies.push(Remedy::new(
-            "a nightly toolchain",
+            "for rustup's nightly: the toolchain, with the sources of `core`",
             "rustup toolchain install nightly --component rust-src",
         ));
     } else if !has_sources {
         remedies.push(Remedy::new(
-            "the nightly toolchain's sources of `core`",
+            "for rustup's nightly: the sources of `core`",
             "rustup component add rust-src --toolchain nightly",
         ));
     }
     if !has_linker {
-        remedies.push(Remedy::new("bpf-linker in PATH", "cargo install bpf-linker"));
+        remedies.push(Remedy::new(
+            "for rustup's nightly: bpf-linker in PATH",
+            "cargo install bpf-linker",
+        ));
     }
     let what = "no compiler for the BPF target is complete on this machine".to_owned();
     Error::Missing { what, remedies }
