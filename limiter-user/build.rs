@@ -11,7 +11,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=LIMITER_BPF_OBJECT");
     println!("cargo::rerun-if-changed={}", object.display());
     let Ok(object) = object.canonicalize() else {
-        println!("cargo::error=the BPF object {} is not there; make it with `cargo xtask build`", object.display());
+        println!(
+            "cargo::error=the BPF object {} is not there; make it with `cargo xtask build`",
+            object.display()
+        );
         return;
     };
     println!("cargo::rustc-env=LIMITER_BPF_OBJECT={}", object.display());

@@ -62,9 +62,7 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn from_v4_be(v4_be: u32) -> Self {
-        Self {
-            words_be: [0, 0, V4_MAPPED_BE, v4_be],
-        }
+        Self { words_be: [0, 0, V4_MAPPED_BE, v4_be] }
     }
 
     /// Returns the address with these 16 bytes, in network order.
@@ -95,11 +93,7 @@ impl Addr {
     #[must_use]
     pub const fn family(self) -> Family {
         let [a, b, c, _] = self.words_be;
-        if a == 0 && b == 0 && c == V4_MAPPED_BE {
-            Family::V4
-        } else {
-            Family::V6
-        }
+        if a == 0 && b == 0 && c == V4_MAPPED_BE { Family::V4 } else { Family::V6 }
     }
 
     /// Returns the address with the bits outside `mask` cleared.
@@ -108,9 +102,7 @@ impl Addr {
     pub const fn masked(self, mask: Self) -> Self {
         let [a, b, c, d] = self.words_be;
         let [ma, mb, mc, md] = mask.words_be;
-        Self {
-            words_be: [a & ma, b & mb, c & mc, d & md],
-        }
+        Self { words_be: [a & ma, b & mb, c & mc, d & md] }
     }
 
     /// Returns the mask of the first `len` bits (of 128; an IPv4 length is that plus 96).
@@ -169,10 +161,7 @@ mod tests {
         let v4: IpAddr = "192.0.2.7".parse().unwrap();
         let mapped: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
         assert_eq!(Addr::from(v4), Addr::from(mapped));
-        assert_eq!(
-            Addr::from(v4),
-            Addr::from_v4_be(u32::from_ne_bytes([192, 0, 2, 7]))
-        );
+        assert_eq!(Addr::from(v4), Addr::from_v4_be(u32::from_ne_bytes([192, 0, 2, 7])));
         assert_eq!(Addr::from(v4).family(), Family::V4);
         assert_eq!(IpAddr::from(Addr::from(mapped)), v4);
     }

@@ -90,16 +90,7 @@ mod tests {
     #[test]
     fn a_limit_of_twenty_lets_twenty_in() {
         let limits = Limits::limited(20, Quota::NONE);
-        let at = |held| {
-            decide(
-                &limits,
-                0,
-                &Known {
-                    held,
-                    ..Known::default()
-                },
-            )
-        };
+        let at = |held| decide(&limits, 0, &Known { held, ..Known::default() });
         assert_eq!(at(19), Ok(PassReason::WithinLimits));
         assert_eq!(at(20), Err(RefuseReason::ConnectionsPerSource));
         assert_eq!(at(21), Err(RefuseReason::ConnectionsPerSource));
@@ -108,35 +99,19 @@ mod tests {
     /// Exempt sources pass and denied ones do not, whatever else is full.
     #[test]
     fn treatment_comes_before_every_count() {
-        let full = Known {
-            held: 1_000,
-            tat_ns: u64::MAX,
-            now_ns: 0,
-            total: 1_000,
-        };
+        let full = Known { held: 1_000, tat_ns: u64::MAX, now_ns: 0, total: 1_000 };
         assert_eq!(decide(&Limits::EXEMPT, 1, &full), Ok(PassReason::Exempt));
-        assert_eq!(
-            decide(&Limits::DENIED, 0, &Known::default()),
-            Err(RefuseReason::Deny)
-        );
+        assert_eq!(decide(&Limits::DENIED, 0, &Known::default()), Err(RefuseReason::Deny));
     }
 
     /// Quota, open connections, ceiling: the first that stands against it names the reason.
     #[test]
     fn reasons_come_in_order() {
         let limits = Limits::limited(2, Quota::per(60, 60 * SECOND_NS, 1));
-        let mut facts = Known {
-            held: 2,
-            tat_ns: 10 * SECOND_NS,
-            now_ns: 0,
-            total: 5,
-        };
+        let mut facts = Known { held: 2, tat_ns: 10 * SECOND_NS, now_ns: 0, total: 5 };
         assert_eq!(decide(&limits, 5, &facts), Err(RefuseReason::NewConnectionQuota));
         facts.now_ns = 10 * SECOND_NS;
-        assert_eq!(
-            decide(&limits, 5, &facts),
-            Err(RefuseReason::ConnectionsPerSource)
-        );
+        assert_eq!(decide(&limits, 5, &facts), Err(RefuseReason::ConnectionsPerSource));
         facts.held = 1;
         assert_eq!(decide(&limits, 5, &facts), Err(RefuseReason::ConnectionsTotal));
         facts.total = 4;
@@ -146,15 +121,7 @@ mod tests {
     /// A limit of nothing refuses nothing: zero stands for no limit.
     #[test]
     fn zero_is_no_limit() {
-        let facts = Known {
-            held: u32::MAX,
-            tat_ns: u64::MAX,
-            now_ns: 0,
-            total: u32::MAX,
-        };
-        assert_eq!(
-            decide(&Limits::default(), 0, &facts),
-            Ok(PassReason::WithinLimits)
-        );
+        let facts = Known { held: u32::MAX, tat_ns: u64::MAX, now_ns: 0, total: u32::MAX };
+        assert_eq!(decide(&Limits::default(), 0, &facts), Ok(PassReason::WithinLimits));
     }
 }

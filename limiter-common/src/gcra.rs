@@ -19,10 +19,7 @@ pub struct Quota {
 
 impl Quota {
     /// No quota.
-    pub const NONE: Self = Self {
-        interval_ns: 0,
-        burst_ns: 0,
-    };
+    pub const NONE: Self = Self { interval_ns: 0, burst_ns: 0 };
 
     /// Returns the quota of `count` per `period_ns` with a burst; no quota if `count` is 0.
     #[must_use]
@@ -32,10 +29,7 @@ impl Quota {
         }
         let interval_ns = period_ns / count as u64;
         let spare = if burst == 0 { 0 } else { burst as u64 - 1 };
-        Self {
-            interval_ns,
-            burst_ns: interval_ns.saturating_mul(spare),
-        }
+        Self { interval_ns, burst_ns: interval_ns.saturating_mul(spare) }
     }
 
     /// Returns whether this is a quota at all.
@@ -74,9 +68,7 @@ pub const fn allows(tat_ns: u64, now_ns: u64, quota: Quota) -> bool {
 #[inline(always)]
 #[must_use]
 pub const fn capped(tat_ns: u64, now_ns: u64, quota: Quota) -> u64 {
-    let most = now_ns
-        .saturating_add(quota.burst_ns)
-        .saturating_add(quota.interval_ns);
+    let most = now_ns.saturating_add(quota.burst_ns).saturating_add(quota.interval_ns);
     if tat_ns > most { most } else { tat_ns }
 }
 
@@ -101,9 +93,7 @@ mod tests {
         (0..per_minute * minutes)
             .filter(|n| {
                 let now_ns = from_ns + n * MINUTE_NS / per_minute;
-                charge(*tat_ns, now_ns, quota)
-                    .inspect(|next| *tat_ns = *next)
-                    .is_some()
+                charge(*tat_ns, now_ns, quota).inspect(|next| *tat_ns = *next).is_some()
             })
             .count() as u64
     }
@@ -118,15 +108,8 @@ mod tests {
             tat_ns =
                 charge(tat_ns, now_ns, quota).unwrap_or_else(|| panic!("connection {n} is within the burst"));
         }
-        assert_eq!(
-            charge(tat_ns, now_ns, quota),
-            None,
-            "the sixth at once is over the burst"
-        );
-        assert!(
-            charge(tat_ns, now_ns + quota.interval_ns, quota).is_some(),
-            "one interval buys one"
-        );
+        assert_eq!(charge(tat_ns, now_ns, quota), None, "the sixth at once is over the burst");
+        assert!(charge(tat_ns, now_ns + quota.interval_ns, quota).is_some(), "one interval buys one");
     }
 
     /// A day of 1,000 per minute under a quota of 300, observed, leaves no debt:
@@ -158,10 +141,7 @@ mod tests {
         assert_eq!(charge(old_debt_ns, 0, tight), None, "still in debt");
         let stored = capped(old_debt_ns, 0, tight);
         assert!(!allows(stored, 0, tight), "capped debt is debt");
-        assert!(
-            allows(stored, tight.interval_ns, tight),
-            "one interval later it is paid"
-        );
+        assert!(allows(stored, tight.interval_ns, tight), "one interval later it is paid");
     }
 
     proptest! {

@@ -32,26 +32,14 @@ pub struct Limits {
 
 impl Limits {
     /// Limits of a class that is never refused.
-    pub const EXEMPT: Self = Self {
-        quota: Quota::NONE,
-        connections: 0,
-        treatment: 1,
-    };
+    pub const EXEMPT: Self = Self { quota: Quota::NONE, connections: 0, treatment: 1 };
     /// Limits of a class that is always refused.
-    pub const DENIED: Self = Self {
-        quota: Quota::NONE,
-        connections: 0,
-        treatment: 2,
-    };
+    pub const DENIED: Self = Self { quota: Quota::NONE, connections: 0, treatment: 2 };
 
     /// Returns limits for open connections (0: none) and new connections.
     #[must_use]
     pub const fn limited(connections: u32, quota: Quota) -> Self {
-        Self {
-            quota,
-            connections,
-            treatment: 0,
-        }
+        Self { quota, connections, treatment: 0 }
     }
 
     /// Returns how the class is treated.

@@ -62,28 +62,7 @@ impl Reset {
             + u64::from(self.ack & 0xffff)
             + u64::from(u16::from_be_bytes([DATA_OFFSET, flags]));
         let [c0, c1] = (!fold(sum)).to_be_bytes();
-        [
-            fp0,
-            fp1,
-            tp0,
-            tp1,
-            0,
-            0,
-            0,
-            0,
-            a0,
-            a1,
-            a2,
-            a3,
-            DATA_OFFSET,
-            flags,
-            0,
-            0,
-            c0,
-            c1,
-            0,
-            0,
-        ]
+        [fp0, fp1, tp0, tp1, 0, 0, 0, 0, a0, a1, a2, a3, DATA_OFFSET, flags, 0, 0, c0, c1, 0, 0]
     }
 
     /// Returns the IPv4 header, checksum included; both addresses must be IPv4.
@@ -101,9 +80,7 @@ impl Reset {
         let [l0, l1] = LEN.to_be_bytes();
         let [d0, d1] = DONT_FRAGMENT.to_be_bytes();
         let proto = crate::packet::PROTO_TCP;
-        [
-            0x45, 0, l0, l1, 0, 0, d0, d1, TTL, proto, c0, c1, f0, f1, f2, f3, t0, t1, t2, t3,
-        ]
+        [0x45, 0, l0, l1, 0, 0, d0, d1, TTL, proto, c0, c1, f0, f1, f2, f3, t0, t1, t2, t3]
     }
 
     /// Returns the first eight bytes of the IPv6 header; the addresses follow.

@@ -68,14 +68,8 @@ pub enum Verdict {
 
 impl PassReason {
     /// Every reason, in the order of its values.
-    pub const ALL: [Self; 6] = [
-        Self::Exempt,
-        Self::WithinLimits,
-        Self::NotForUs,
-        Self::Fragment,
-        Self::Unparseable,
-        Self::FailOpen,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Exempt, Self::WithinLimits, Self::NotForUs, Self::Fragment, Self::Unparseable, Self::FailOpen];
 
     /// Returns the `reason` label.
     #[must_use]
@@ -120,10 +114,7 @@ impl RefuseReason {
     #[inline(always)]
     #[must_use]
     pub const fn is_per_source(self) -> bool {
-        matches!(
-            self,
-            Self::SynQuota | Self::NewConnectionQuota | Self::ConnectionsPerSource
-        )
+        matches!(self, Self::SynQuota | Self::NewConnectionQuota | Self::ConnectionsPerSource)
     }
 }
 
@@ -232,10 +223,7 @@ mod tests {
         for verdict in verdicts {
             for point in Point::ALL {
                 let cell = verdict.cell(point);
-                assert!(
-                    cell < CELLS && seen.insert(cell),
-                    "{verdict:?} at {point:?} shares cell {cell}"
-                );
+                assert!(cell < CELLS && seen.insert(cell), "{verdict:?} at {point:?} shares cell {cell}");
                 assert_eq!(Verdict::of_cell(cell), Some((point, verdict)));
             }
         }
@@ -245,27 +233,15 @@ mod tests {
     /// `deny` and ceilings are enforced while per-source limits are suspended.
     #[test]
     fn suspension_spares_deny_and_ceilings() {
-        let service = Service {
-            flags: Service::ENFORCE | Service::SUSPENDED,
-            ..Service::default()
-        };
+        let service = Service { flags: Service::ENFORCE | Service::SUSPENDED, ..Service::default() };
         for reason in RefuseReason::ALL {
-            let expected = if reason.is_per_source() {
-                Verdict::WouldRefuse(reason)
-            } else {
-                Verdict::Refuse(reason)
-            };
+            let expected =
+                if reason.is_per_source() { Verdict::WouldRefuse(reason) } else { Verdict::Refuse(reason) };
             assert_eq!(Verdict::refused(reason, &service, false), expected);
         }
-        let watched = Service {
-            flags: Service::ENFORCE,
-            ..Service::default()
-        };
+        let watched = Service { flags: Service::ENFORCE, ..Service::default() };
         let limit = RefuseReason::ConnectionsPerSource;
         assert_eq!(Verdict::refused(limit, &watched, false), Verdict::Refuse(limit));
-        assert_eq!(
-            Verdict::refused(limit, &watched, true),
-            Verdict::WouldRefuse(limit)
-        );
+        assert_eq!(Verdict::refused(limit, &watched, true), Verdict::WouldRefuse(limit));
     }
 }

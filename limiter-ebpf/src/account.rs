@@ -30,12 +30,7 @@ pub struct Subject {
 /// Counts a verdict, and samples it if it is, or would be, a refusal.
 #[inline(always)]
 pub fn record(point: Point, verdict: Verdict, subject: &Subject) {
-    count(
-        verdict.cell(point),
-        subject.service,
-        subject.class,
-        subject.family,
-    );
+    count(verdict.cell(point), subject.service, subject.class, subject.family);
     match verdict {
         Verdict::Pass(_) => {}
         Verdict::Refuse(_) | Verdict::WouldRefuse(_) => sample(verdict.cell(point), subject),
@@ -45,12 +40,7 @@ pub fn record(point: Point, verdict: Verdict, subject: &Subject) {
 /// Counts a packet that XDP passes without knowing its service.
 #[inline(always)]
 pub fn pass_unattributed(reason: PassReason, family: Family) -> u32 {
-    count(
-        Verdict::Pass(reason).cell(Point::Syn),
-        UNGUARDED,
-        CLASS_DEFAULT,
-        family,
-    );
+    count(Verdict::Pass(reason).cell(Point::Syn), UNGUARDED, CLASS_DEFAULT, family);
     xdp_action::XDP_PASS
 }
 

@@ -34,11 +34,7 @@ fn explain(frame: &Frame<'_>) -> Option<Explanation> {
     let (segment, tcp) = ingress::walk(frame).ok()?;
     let policy = store::policy()?;
     let service = policy.service_of(tcp.destination_port());
-    let mut explanation = Explanation {
-        service,
-        revision: policy.revision,
-        ..Explanation::default()
-    };
+    let mut explanation = Explanation { service, revision: policy.revision, ..Explanation::default() };
     if service == UNGUARDED {
         return Some(explanation);
     }
@@ -49,10 +45,7 @@ fn explain(frame: &Frame<'_>) -> Option<Explanation> {
     } else {
         Verdict::Pass(PassReason::NotForUs)
     };
-    let key = SourceKey {
-        addr: policy.source_of(source),
-        service,
-    };
+    let key = SourceKey { addr: policy.source_of(source), service };
     let entry = store::source(&key);
     explanation.cell = verdict.cell(Point::Syn) as u32;
     explanation.class = judgement.class;

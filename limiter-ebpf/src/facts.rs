@@ -19,11 +19,7 @@ pub fn of_source(limits: &Limits, ceiling: u32, service: u32, source: Option<Sou
     Known {
         held: source.map_or(0, |source| source.word().held()),
         tat_ns: source.map_or(0, |source| atomic::load(source.tat())),
-        now_ns: if limits.quota.is_some() {
-            clock::now_ns()
-        } else {
-            0
-        },
+        now_ns: if limits.quota.is_some() { clock::now_ns() } else { 0 },
         total: if ceiling == 0 { 0 } else { total_of(service) },
     }
 }
@@ -37,11 +33,7 @@ pub fn total_of(service: u32) -> u32 {
 /// Returns the ceiling that stands against a class in a service; 0 for none.
 #[inline(always)]
 pub fn ceiling_of(policy: &Policy, service: u32, class: u32) -> u32 {
-    if policy.counts_in_total(service, class) {
-        policy.service(service).ceiling
-    } else {
-        0
-    }
+    if policy.counts_in_total(service, class) { policy.service(service).ceiling } else { 0 }
 }
 
 /// Returns the verdict on what the limits of a service speak against.

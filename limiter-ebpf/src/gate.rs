@@ -124,22 +124,12 @@ impl Place {
 
     const fn unpack(packed: u64) -> Self {
         let family = if packed >> 32 == 0 { Family::V4 } else { Family::V6 };
-        Self {
-            service: packed as u32 & 0xffff,
-            port: (packed >> 16) as u16,
-            family,
-        }
+        Self { service: packed as u32 & 0xffff, port: (packed >> 16) as u16, family }
     }
 
     #[inline(always)]
     fn subject(self, addr: Addr, class: u32) -> Subject {
-        Subject {
-            service: self.service,
-            class,
-            addr,
-            port: self.port,
-            family: self.family,
-        }
+        Subject { service: self.service, class, addr, port: self.port, family: self.family }
     }
 }
 
@@ -165,18 +155,8 @@ impl<'a> Arrival<'a> {
             IPV6_BE => Family::V6,
             _ => return None,
         };
-        let at = Place {
-            service,
-            port,
-            family,
-        };
-        Some(Self {
-            ctx,
-            buffer: Buffer::new(ctx),
-            policy,
-            at,
-            is_fast_open: state == handshake::SYN_RECV,
-        })
+        let at = Place { service, port, family };
+        Some(Self { ctx, buffer: Buffer::new(ctx), policy, at, is_fast_open: state == handshake::SYN_RECV })
     }
 
     #[inline(always)]
@@ -209,29 +189,17 @@ impl<'a> Arrival<'a> {
 
     #[inline(always)]
     fn walk(&self) -> Option<(Segment, Tcp, Addr, Addr)> {
-        let link = Link {
-            family: self.at.family,
-            ip: 0,
-        };
+        let link = Link { family: self.at.family, ip: 0 };
         let segment = packet::segment::<CHAIN_MAX>(&self.buffer, link).ok()?;
         let tcp = segment.header(&self.buffer).ok()?;
-        Some((
-            segment,
-            tcp,
-            segment.source(&self.buffer)?,
-            segment.destination(&self.buffer)?,
-        ))
+        Some((segment, tcp, segment.source(&self.buffer)?, segment.destination(&self.buffer)?))
     }
 
     /// No client sends such a segment to a listener, and it belongs to no open connection.
     #[inline(always)]
     fn refuse_unparseable(&self) -> i32 {
         let verdict = facts::refused(self.policy, self.at.service, RefuseReason::UnparseableAtListener);
-        account::record(
-            Point::Gate,
-            verdict,
-            &self.at.subject(Addr::default(), CLASS_DEFAULT),
-        );
+        account::record(Point::Gate, verdict, &self.at.subject(Addr::default(), CLASS_DEFAULT));
         if verdict.is_refusal() { DROP } else { PASS }
     }
 }
@@ -244,10 +212,7 @@ impl<'a> Candidate<'a> {
             policy,
             place,
             addr,
-            key: SourceKey {
-                addr: policy.source_of(addr),
-                service: place.service,
-            },
+            key: SourceKey { addr: policy.source_of(addr), service: place.service },
             class,
             limits: policy.limits_of(place.service, class),
             ceiling: facts::ceiling_of(policy, place.service, class),
@@ -393,11 +358,7 @@ fn charge_quota(source: SourceRef, quota: gcra::Quota) -> bool {
 /// Returns whether a socket belongs to the network namespace that limiter guards.
 #[inline(always)]
 fn is_ours(sk: *mut bpf_sock) -> bool {
-    let (ours, net, cookie) = (
-        globals::netns_cookie(),
-        globals::net_offset(),
-        globals::net_cookie_offset(),
-    );
+    let (ours, net, cookie) = (globals::netns_cookie(), globals::net_offset(), globals::net_cookie_offset());
     if ours == 0 || net == 0 || cookie == 0 {
         return true;
     }
@@ -406,10 +367,7 @@ fn is_ours(sk: *mut bpf_sock) -> bool {
     if tcp_sock.is_null() {
         return false;
     }
-    let net = tcp_sock
-        .cast::<u8>()
-        .wrapping_add(net as usize)
-        .cast::<*const u8>();
+    let net = tcp_sock.cast::<u8>().wrapping_add(net as usize).cast::<*const u8>();
     // SAFETY: the verifier checks the offset against the type's member by name.
     let net = unsafe { net.read_volatile() };
     let cookie = net.wrapping_add(cookie as usize).cast::<u64>();

@@ -7,7 +7,10 @@
 /// Reads a constant that the loader may have overridden.
 macro_rules! global {
     ($(#[$doc:meta])* $name:ident, $symbol:ident: $type:ty) => {
+        // A section of their own: the compiler merges equal constants, and would
+        // let a literal 0 elsewhere share the address of one of these.
         #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".rodata.globals")]
         static $symbol: $type = 0;
 
         $(#[$doc])*

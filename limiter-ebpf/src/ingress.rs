@@ -95,10 +95,7 @@ fn judge_ack(ctx: &XdpContext, frame: &Frame<'_>, segment: &Segment, policy: &Po
     let Some(addr) = segment.source(frame) else {
         return xdp_action::XDP_PASS;
     };
-    let key = SourceKey {
-        addr: policy.source_of(addr),
-        service,
-    };
+    let key = SourceKey { addr: policy.source_of(addr), service };
     if AtLimit::of(key.hash(globals::hash_seed())).is_set() {
         judge_completing(ctx.ctx, segment.pack())
     } else {
@@ -122,22 +119,12 @@ impl<'a> Packet<'a> {
         let frame = Frame::new(ctx);
         let tcp = segment.header(&frame).ok()?;
         let policy = store::policy()?;
-        Some(Self {
-            ctx,
-            frame,
-            segment,
-            tcp,
-            policy,
-            service: policy.service_of(tcp.destination_port()),
-        })
+        Some(Self { ctx, frame, segment, tcp, policy, service: policy.service_of(tcp.destination_port()) })
     }
 
     #[inline(always)]
     fn addresses(&self) -> Option<(Addr, Addr)> {
-        Some((
-            self.segment.source(&self.frame)?,
-            self.segment.destination(&self.frame)?,
-        ))
+        Some((self.segment.source(&self.frame)?, self.segment.destination(&self.frame)?))
     }
 
     #[inline(always)]
@@ -169,11 +156,7 @@ impl<'a> Packet<'a> {
         {
             judgement.verdict = syn::over_syn_quota(self.policy, self.service);
         }
-        account::record(
-            Point::Syn,
-            judgement.verdict,
-            &self.subject(source, judgement.class),
-        );
+        account::record(Point::Syn, judgement.verdict, &self.subject(source, judgement.class));
         if let Verdict::Pass(_) = judgement.verdict {
             return xdp_action::XDP_PASS;
         }
@@ -189,10 +172,7 @@ impl<'a> Packet<'a> {
 
     #[inline(always)]
     fn is_over_syn_quota(&self, source: Addr, destination: Addr) -> bool {
-        let key = SourceKey {
-            addr: self.policy.source_of(source),
-            service: self.service,
-        };
+        let key = SourceKey { addr: self.policy.source_of(source), service: self.service };
         handshake::is_overflowing(self.ctx, self.segment.family, source, destination, &self.tcp)
             && syn::is_over_syn_quota(self.policy, self.service, &key)
     }
@@ -202,12 +182,7 @@ impl<'a> Packet<'a> {
         if !self.policy.service(self.service).has(Service::RESET) {
             return xdp_action::XDP_DROP;
         }
-        let reset = Reset::answering(
-            &self.tcp,
-            destination,
-            source,
-            self.segment.end - self.segment.tcp,
-        );
+        let reset = Reset::answering(&self.tcp, destination, source, self.segment.end - self.segment.tcp);
         reset::send(self.ctx, &self.segment, &reset).unwrap_or_else(|| {
             account::fail_open(FailOpen::NoReset);
             xdp_action::XDP_DROP
@@ -219,10 +194,7 @@ impl<'a> Packet<'a> {
         let Some((addr, destination)) = self.addresses() else {
             return xdp_action::XDP_PASS;
         };
-        let key = SourceKey {
-            addr: self.policy.source_of(addr),
-            service: self.service,
-        };
+        let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };
         let class = store::class_of(self.policy, addr, self.service);
         let limits = self.policy.limits_of(self.service, class);
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
@@ -243,11 +215,7 @@ impl<'a> Packet<'a> {
             source.note_refused(clock::seconds(clock::now_ns()));
         }
         // The kernel answers this by a reset of its own and frees the request socket.
-        if self
-            .frame
-            .store(self.segment.tcp + 12, reply::spoil(&self.tcp))
-            .is_none()
-        {
+        if self.frame.store(self.segment.tcp + 12, reply::spoil(&self.tcp)).is_none() {
             account::fail_open(FailOpen::NoReset);
         }
         xdp_action::XDP_PASS
@@ -266,17 +234,13 @@ impl AtLimit {
     pub fn of(hash: u64) -> Self {
         let bucket = maps::AT_LIMIT.get_ptr_mut((hash >> 48) as u32 & (names::AT_LIMIT_BUCKETS as u32 - 1));
         // An empty bucket holds 0, so no fingerprint may be 0.
-        Self {
-            bucket,
-            fingerprint: hash as u32 | 1,
-        }
+        Self { bucket, fingerprint: hash as u32 | 1 }
     }
 
     #[inline(always)]
     fn is_set(&self) -> bool {
         // SAFETY: a value of a live array; a torn or stale read costs a look, no verdict.
-        self.bucket
-            .is_some_and(|bucket| unsafe { bucket.read_volatile() } == self.fingerprint)
+        self.bucket.is_some_and(|bucket| unsafe { bucket.read_volatile() } == self.fingerprint)
     }
 
     /// Sets the mark.

@@ -83,14 +83,7 @@ fn adopt_one(ctx: *mut TcpContext) -> Option<()> {
     // SAFETY: the iterator holds the socket; the helper returns null for anything but a full TCP socket.
     let socket = unsafe { bpf_skc_to_tcp_sock(common) };
     if !socket.is_null() {
-        sockets::adopt(
-            socket.cast(),
-            &Connection {
-                policy,
-                service,
-                addr,
-            },
-        );
+        sockets::adopt(socket.cast(), &Connection { policy, service, addr });
     }
     Some(())
 }
@@ -129,10 +122,7 @@ pub fn sources(ctx: *mut ElementContext) -> i32 {
     // SAFETY: a live value of the map; counts may tear between fields, not within one.
     let source = unsafe { value.read_volatile() };
     // SAFETY: a field of the context.
-    write(
-        unsafe { (&raw const (*ctx).meta).read_volatile() },
-        &SourceRecord { key, pad: 0, source },
-    )
+    write(unsafe { (&raw const (*ctx).meta).read_volatile() }, &SourceRecord { key, pad: 0, source })
 }
 
 /// Writes one record; a full buffer makes the kernel call again with the same element.
@@ -141,12 +131,7 @@ fn write<T>(meta: *mut Meta, record: &T) -> i32 {
     // SAFETY: the first member of the iterator's metadata.
     let seq = unsafe { (&raw const (*meta).seq).read_volatile() };
     // SAFETY: `record` is that many bytes of our stack.
-    let failed = unsafe {
-        bpf_seq_write(
-            seq.cast(),
-            core::ptr::from_ref(record).cast(),
-            size_of::<T>() as u32,
-        )
-    };
+    let failed =
+        unsafe { bpf_seq_write(seq.cast(), core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
     i32::from(failed != 0)
 }

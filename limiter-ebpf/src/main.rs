@@ -15,10 +15,7 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(
-    internal_features,
-    reason = "core has no atomics for the BPF target, only the intrinsics"
-)]
+#![expect(internal_features, reason = "core has no atomics for the BPF target, only the intrinsics")]
 
 mod account;
 mod amend;

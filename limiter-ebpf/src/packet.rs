@@ -76,12 +76,7 @@ impl Bytes for Buffer<'_> {
         // SAFETY: the destination is `N` bytes of this frame's stack; the
         // helper fills all of them or fails.
         let failed = unsafe {
-            bpf_skb_load_bytes(
-                self.ctx.as_ptr().cast(),
-                offset,
-                bytes.as_mut_ptr().cast(),
-                N as u32,
-            )
+            bpf_skb_load_bytes(self.ctx.as_ptr().cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
         };
         // SAFETY: the helper has succeeded, so every byte was written.
         (failed == 0).then(|| unsafe { bytes.assume_init() })

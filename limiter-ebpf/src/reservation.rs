@@ -35,11 +35,7 @@ pub fn note(key: &SourceKey, class: u32, quota_interval_ns: u64, in_total: bool)
     let Some(at) = maps::RESERVATIONS.get_ptr_mut(0) else {
         return;
     };
-    let bits = if in_total {
-        Charge::CHARGED | Charge::IN_TOTAL
-    } else {
-        Charge::CHARGED
-    };
+    let bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
     // SAFETY: this CPU's value of a live map. The state is 0 here, so nobody reads the rest.
     unsafe { (*at).key = *key };
     // SAFETY: as above.
@@ -63,10 +59,7 @@ pub fn convert(key: &SourceKey) -> Option<Taken> {
     {
         atomic::add(total, RESERVED_TO_OPEN);
     }
-    Some(Taken {
-        class: reservation.class,
-        bits,
-    })
+    Some(Taken { class: reservation.class, bits })
 }
 
 /// Gives back the reservation of this CPU, if there is one.

@@ -52,11 +52,7 @@ pub fn charge(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    let connection = Connection {
-        policy,
-        service,
-        addr: remote_addr(ctx),
-    };
+    let connection = Connection { policy, service, addr: remote_addr(ctx) };
     let Some(storage) = create_storage(sk.cast()) else {
         return;
     };
@@ -114,10 +110,7 @@ pub fn release(ctx: &BtfTracePointContext) {
 impl Connection<'_> {
     #[inline(always)]
     fn key(&self) -> SourceKey {
-        SourceKey {
-            addr: self.policy.source_of(self.addr),
-            service: self.service,
-        }
+        SourceKey { addr: self.policy.source_of(self.addr), service: self.service }
     }
 }
 
@@ -149,11 +142,7 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
         return;
     }
     let in_total = connection.policy.counts_in_total(connection.service, class);
-    let bits = if in_total {
-        Charge::CHARGED | Charge::IN_TOTAL
-    } else {
-        Charge::CHARGED
-    };
+    let bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
     if !remember(storage, connection, class, bits) {
         source.add_to_word(ONE_RESERVED.wrapping_neg());
         return;
@@ -205,9 +194,7 @@ fn remote_addr(ctx: &SockOpsContext) -> Addr {
     let words = unsafe { &raw const (*ctx.ops).remote_ip6 }.cast::<u32>();
     // SAFETY: fields of the context; the verifier wants four loads of one word.
     let word = |n: usize| unsafe { words.wrapping_add(n).read_volatile() };
-    Addr {
-        words_be: [word(0), word(1), word(2), word(3)],
-    }
+    Addr { words_be: [word(0), word(1), word(2), word(3)] }
 }
 
 /// Returns whether the socket belongs to the network namespace that limiter guards.

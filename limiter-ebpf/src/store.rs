@@ -27,7 +27,8 @@ const ADDR_BITS: u32 = 128;
 /// Returns the policy in force.
 #[inline(always)]
 pub fn policy<'a>() -> Option<&'a Policy> {
-    let policy = maps::POLICIES.get_value(0, &0);
+    let slot = 0;
+    let policy = maps::POLICIES.get_value(slot, &slot);
     if policy.is_none() {
         account::fail_open(FailOpen::NoPolicy);
     }
@@ -47,17 +48,10 @@ pub fn class_of(policy: &Policy, addr: Addr, service: u32) -> u32 {
     let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
         return CLASS_DEFAULT;
     };
-    let key = TrieKey {
-        prefix_len: ADDR_BITS,
-        addr,
-    };
+    let key = TrieKey { prefix_len: ADDR_BITS, addr };
     // SAFETY: `trie` is an inner map that the outer look-up returned, and `key` has the layout of its keys.
-    let found = unsafe {
-        bpf_map_lookup_elem(
-            core::ptr::from_ref(trie).cast_mut().cast(),
-            (&raw const key).cast(),
-        )
-    };
+    let found =
+        unsafe { bpf_map_lookup_elem(core::ptr::from_ref(trie).cast_mut().cast(), (&raw const key).cast()) };
     let Some(class_of) = NonNull::new(found.cast::<ClassOf>()) else {
         return CLASS_DEFAULT;
     };
@@ -99,18 +93,10 @@ pub fn source(key: &SourceKey) -> Option<SourceRef> {
 /// Creates the entry of a source that has none; returns whether there is one then.
 #[inline(always)]
 pub fn create_source(key: &SourceKey) -> bool {
-    let fresh = Source {
-        word: Word::idle(key.hash(globals::hash_seed())),
-        ..Source::default()
-    };
+    let fresh = Source { word: Word::idle(key.hash(globals::hash_seed())), ..Source::default() };
     // SAFETY: key and value have the layout of the map's.
     let result = unsafe {
-        bpf_map_update_elem(
-            sources(),
-            core::ptr::from_ref(key).cast(),
-            (&raw const fresh).cast(),
-            NOEXIST,
-        )
+        bpf_map_update_elem(sources(), core::ptr::from_ref(key).cast(), (&raw const fresh).cast(), NOEXIST)
     };
     // Whoever comes second finds what the first one created.
     result == 0 || result == EEXIST

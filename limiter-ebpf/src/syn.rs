@@ -31,10 +31,7 @@ pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Jud
     let class = store::class_of(policy, addr, service);
     let limits = policy.limits_of(service, class);
     let ceiling = facts::ceiling_of(policy, service, class);
-    let key = SourceKey {
-        addr: policy.source_of(addr),
-        service,
-    };
+    let key = SourceKey { addr: policy.source_of(addr), service };
     let source = store::source(&key);
     let known = facts::of_source(limits, ceiling, service, source);
     if LIVE
@@ -50,12 +47,7 @@ pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Jud
         Ok(reason) => Verdict::Pass(reason),
         Err(reason) => facts::refused(policy, service, reason),
     };
-    Judgement {
-        verdict,
-        class,
-        source,
-        known,
-    }
+    Judgement { verdict, class, source, known }
 }
 
 /// Charges the SYN quota of an unproven source; returns whether it is used up.

@@ -22,12 +22,7 @@ mod tests {
     /// Every cause is named, outermost first.
     #[test]
     fn causes_are_named_in_order() {
-        let error = anyhow::anyhow!("no such device")
-            .context("attach failed")
-            .context("cannot start");
-        assert_eq!(
-            chain(error.as_ref()),
-            "cannot start: attach failed: no such device"
-        );
+        let error = anyhow::anyhow!("no such device").context("attach failed").context("cannot start");
+        assert_eq!(chain(error.as_ref()), "cannot start: attach failed: no such device");
     }
 }

@@ -28,9 +28,7 @@ impl Now {
     pub fn read() -> Self {
         // CLOCK_MONOTONIC exists on every Linux; without it the packet path has no clock either.
         let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-        let unix = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             monotonic_ns: u64::try_from(monotonic.as_nanos()).unwrap_or(u64::MAX),
             unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
@@ -73,16 +71,9 @@ mod tests {
     /// A moment three seconds ago is three seconds ago on the calendar too.
     #[test]
     fn clocks_are_converted() {
-        let now = Now {
-            monotonic_ns: 10 * SECOND_NS,
-            unix_ms: 1_700_000_000_000,
-        };
+        let now = Now { monotonic_ns: 10 * SECOND_NS, unix_ms: 1_700_000_000_000 };
         assert_eq!(now.unix_ms_of(7 * SECOND_NS), 1_699_999_997_000);
-        assert_eq!(
-            now.unix_ms_of(11 * SECOND_NS),
-            now.unix_ms,
-            "what lies ahead is now"
-        );
+        assert_eq!(now.unix_ms_of(11 * SECOND_NS), now.unix_ms, "what lies ahead is now");
         assert_eq!(now.plus_s(2).unix_s(), 1_700_000_002);
     }
 

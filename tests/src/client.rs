@@ -70,9 +70,7 @@ pub struct Burst {
 
 impl fmt::Debug for Burst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.attempts.iter().map(|a| (&a.outcome, a.took)))
-            .finish()
+        f.debug_list().entries(self.attempts.iter().map(|a| (&a.outcome, a.took))).finish()
     }
 }
 
@@ -80,21 +78,13 @@ impl<'a> Target<'a> {
     /// A server that speaks first, from the address the kernel chooses, within 10 s.
     #[must_use]
     pub fn greeting(server: SocketAddr) -> Self {
-        Self {
-            server,
-            sources: &[],
-            greeted: true,
-            deadline: Duration::from_secs(10),
-        }
+        Self { server, sources: &[], greeted: true, deadline: Duration::from_secs(10) }
     }
 
     /// A server that says nothing.
     #[must_use]
     pub fn silent(server: SocketAddr) -> Self {
-        Self {
-            greeted: false,
-            ..Self::greeting(server)
-        }
+        Self { greeted: false, ..Self::greeting(server) }
     }
 
     /// Connects from these addresses in turn.
@@ -123,10 +113,7 @@ impl Burst {
                 scope.spawn(move || namespace.run(|| connect::connect_some(target, indices, cpu, together)))
             };
             let threads: Vec<_> = (0..THREADS).map(half).collect();
-            threads
-                .into_iter()
-                .flat_map(|t| t.join().expect("a connecting thread does not panic"))
-                .collect()
+            threads.into_iter().flat_map(|t| t.join().expect("a connecting thread does not panic")).collect()
         });
         Self { attempts }
     }
@@ -169,20 +156,12 @@ impl Burst {
             Ok(bytes) => bytes > 0,
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
         };
-        self.attempts
-            .iter()
-            .filter(|a| a.stream.as_ref().is_some_and(open))
-            .count()
+        self.attempts.iter().filter(|a| a.stream.as_ref().is_some_and(open)).count()
     }
 
     /// Closes the connections of the first `count` attempts that have one.
     pub fn close(&mut self, count: usize) {
-        for attempt in self
-            .attempts
-            .iter_mut()
-            .filter(|a| a.stream.is_some())
-            .take(count)
-        {
+        for attempt in self.attempts.iter_mut().filter(|a| a.stream.is_some()).take(count) {
             attempt.stream = None;
         }
     }

@@ -72,11 +72,7 @@ impl Frame {
     /// A frame from `source` to `destination`, both `address:port`.
     pub fn new(source: impl Endpoint, destination: impl Endpoint, transport: Transport) -> Self {
         let (source, destination) = (source.endpoint(), destination.endpoint());
-        assert_eq!(
-            source.is_ipv4(),
-            destination.is_ipv4(),
-            "one packet has one address family"
-        );
+        assert_eq!(source.is_ipv4(), destination.is_ipv4(), "one packet has one address family");
         Self {
             macs: ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]),
             vlans: Vec::new(),
@@ -187,22 +183,12 @@ impl Frame {
     /// Writes the packet as fragments of `chunk` bytes of payload each.
     #[must_use]
     pub fn to_fragments(&self, chunk: usize) -> Vec<Vec<u8>> {
-        assert!(
-            chunk > 0 && chunk.is_multiple_of(8),
-            "fragments hold multiples of 8 bytes"
-        );
+        assert!(chunk > 0 && chunk.is_multiple_of(8), "fragments hold multiples of 8 bytes");
         let (protocol, payload) = self.transport_bytes();
         let last = payload.len().div_ceil(chunk) - 1;
         let fragment = |(n, part): (usize, &[u8])| {
             let offset_bytes = u16::try_from(n * chunk).expect("an IP packet has less than 64 KiB");
-            self.around(
-                Some(Fragment {
-                    offset_bytes,
-                    more: n < last,
-                }),
-                protocol,
-                part,
-            )
+            self.around(Some(Fragment { offset_bytes, more: n < last }), protocol, part)
         };
         payload.chunks(chunk).enumerate().map(fragment).collect()
     }
@@ -228,13 +214,11 @@ impl Frame {
         match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 bytes.extend(ip::ETHERTYPE_IPV4.to_be_bytes());
-                self.ip
-                    .write_v4(&mut bytes, (source, destination), fragment, protocol, payload);
+                self.ip.write_v4(&mut bytes, (source, destination), fragment, protocol, payload);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 bytes.extend(ip::ETHERTYPE_IPV6.to_be_bytes());
-                self.ip
-                    .write_v6(&mut bytes, (source, destination), fragment, protocol, payload);
+                self.ip.write_v6(&mut bytes, (source, destination), fragment, protocol, payload);
             }
             _ => unreachable!("checked in Frame::new"),
         }

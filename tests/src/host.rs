@@ -80,20 +80,12 @@ macro_rules! require {
 #[must_use]
 pub fn offers(test: &str, needs: &[&[Requirement]]) -> bool {
     let test = test.trim_end_matches("::here");
-    let missing: Vec<_> = needs
-        .iter()
-        .copied()
-        .flatten()
-        .filter_map(|need| need.missing())
-        .collect();
+    let missing: Vec<_> = needs.iter().copied().flatten().filter_map(|need| need.missing()).collect();
     if missing.is_empty() {
         return true;
     }
     let skip = format!("SKIP {test}: {}", missing.join(", "));
-    assert!(
-        env::var_os("LIMITER_REQUIRE_KERNEL").is_none_or(|v| v != "1"),
-        "{skip}"
-    );
+    assert!(env::var_os("LIMITER_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "{skip}");
     eprintln!("{skip}");
     false
 }
@@ -108,13 +100,8 @@ pub fn run(command: &mut Command) -> String {
 /// Runs a command with this standard input, otherwise as [`run`].
 #[track_caller]
 pub fn run_with_input(command: &mut Command, input: &str) -> String {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
     let mut stdin = child.stdin.take().expect("standard input is a pipe");
     // Written beside the reading: neither side waits on a full pipe.
     let (written, output) = thread::scope(|scope| {
@@ -124,11 +111,7 @@ pub fn run_with_input(command: &mut Command, input: &str) -> String {
     });
     let output = output.unwrap_or_else(|e| panic!("waiting for {command:?}: {e}"));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{said}\n{input}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n{said}\n{input}", output.status);
     written.unwrap_or_else(|e| panic!("writing to {command:?}: {e}"));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -138,21 +121,14 @@ pub fn run_with_input(command: &mut Command, input: &str) -> String {
 pub fn find_command(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(system)
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(&path).chain(system).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// Major and minor version of the running kernel; zeros if it does not say.
 #[must_use]
 pub fn kernel_version() -> (u32, u32) {
-    let release = uname()
-        .map(|u| u.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse().unwrap_or(0));
+    let release = uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 

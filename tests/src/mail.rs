@@ -82,9 +82,8 @@ impl Postfix {
         let path = directory.path();
         // Its processes run as another user and have to pass.
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("opening the directory");
-        let user = User::from_name("postfix")
-            .expect("reading the users")
-            .expect("the package creates its user");
+        let user =
+            User::from_name("postfix").expect("reading the users").expect("the package creates its user");
         for name in ["config", "queue", "data", "mail"] {
             fs::create_dir(path.join(name)).expect("creating a directory");
         }
@@ -102,19 +101,12 @@ impl Postfix {
             chown(&queue, Some(user.uid), None).expect("giving a queue away");
         }
         // Not `postfix start-fg`: its shell stays in between and does not pass signals on.
-        let daemons = host::run(namespace.command("postconf").args(["-h", "daemon_directory"]));
+        let daemons = host::run(namespace.command("postconf").args(["-d", "-h", "daemon_directory"]));
         let master = format!("{}/master", daemons.trim_end());
-        let process = Process::start(
-            "postfix",
-            namespace.command(&master).arg("-c").arg(&config).arg("-s"),
-        );
+        let process = Process::start("postfix", namespace.command(&master).arg("-c").arg(&config).arg("-s"));
         let postfix = Self { process, directory };
         wait::until("postfix listens", START_TIME, || {
-            assert!(
-                postfix.process.exit_status().is_none(),
-                "postfix ended:\n{}",
-                postfix.log()
-            );
+            assert!(postfix.process.exit_status().is_none(), "postfix ended:\n{}", postfix.log());
             namespace.listens(25)
         });
         postfix
@@ -131,17 +123,13 @@ impl Postfix {
     pub fn mailbox(&self) -> Vec<String> {
         let arrived = fs::read_dir(self.directory.path().join("mail/inbox/new"));
         let files = arrived.into_iter().flatten().flatten();
-        files
-            .filter_map(|file| fs::read_to_string(file.path()).ok())
-            .collect()
+        files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect()
     }
 
     /// Waits until `count` mails are delivered.
     #[track_caller]
     pub fn wait_delivered(&self, count: usize, deadline: Duration) {
-        wait::until_eq("the number of delivered mails", &count, deadline, || {
-            self.mailbox().len()
-        });
+        wait::until_eq("the number of delivered mails", &count, deadline, || self.mailbox().len());
     }
 
     /// The process of its master.

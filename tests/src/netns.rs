@@ -76,10 +76,7 @@ impl Namespace {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.path().display()))
-            .arg("--")
-            .arg(program);
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
         command
     }
 
@@ -106,8 +103,7 @@ impl Namespace {
     #[track_caller]
     pub fn sysctl(&self, name: &str, value: &str) {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        self.run(|| fs::write(&path, value))
-            .unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
+        self.run(|| fs::write(&path, value)).unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
     }
 
     /// Reads a sysctl, without its line end.
@@ -115,9 +111,7 @@ impl Namespace {
     #[must_use]
     pub fn read_sysctl(&self, name: &str) -> String {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        let text = self
-            .run(|| fs::read_to_string(&path))
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let text = self.run(|| fs::read_to_string(&path)).unwrap_or_else(|e| panic!("{name}: {e}"));
         text.trim_end().to_owned()
     }
 
@@ -133,10 +127,7 @@ impl Namespace {
         };
         let tables = ["tcp", "tcp6"].map(|table| format!("/proc/thread-self/net/{table}"));
         self.run(|| {
-            tables
-                .iter()
-                .filter_map(|table| fs::read_to_string(table).ok())
-                .any(|t| t.lines().any(listens))
+            tables.iter().filter_map(|table| fs::read_to_string(table).ok()).any(|t| t.lines().any(listens))
         })
     }
 
@@ -154,9 +145,7 @@ impl Namespace {
     #[must_use]
     pub fn read_device(&self, attribute: &str) -> String {
         let script = "mount -t sysfs sysfs /sys && cat \"/sys/class/net/$0\"";
-        self.output("unshare", &["--mount", "sh", "-c", script, attribute])
-            .trim_end()
-            .to_owned()
+        self.output("unshare", &["--mount", "sh", "-c", script, attribute]).trim_end().to_owned()
     }
 
     /// Polls a device by a kernel thread: frames sent in a row meet the receiver in one batch.
@@ -185,11 +174,7 @@ impl Drop for Namespace {
 
 fn delete(name: &str) -> io::Result<()> {
     let status = Command::new("ip").args(["netns", "delete", name]).status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(status.to_string()))
-    }
+    if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
 }
 
 /// Deletes the namespaces of test processes that ended without doing so.
@@ -197,10 +182,7 @@ fn remove_orphans() {
     let Ok(entries) = fs::read_dir(DIRECTORY) else {
         return;
     };
-    for name in entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-    {
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
         let Some(pid) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else {
             continue;
         };

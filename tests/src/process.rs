@@ -35,22 +35,10 @@ impl Process {
     #[track_caller]
     pub fn start(name: &str, command: &mut Command) -> Self {
         let log = NamedTempFile::new().expect("creating a log file");
-        let output = || {
-            File::options()
-                .append(true)
-                .open(log.path())
-                .expect("opening the log file")
-        };
+        let output = || File::options().append(true).open(log.path()).expect("opening the log file");
         command.stdin(Stdio::null()).stdout(output()).stderr(output());
-        let child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("starting {name} ({command:?}): {e}"));
-        Self {
-            name: name.to_owned(),
-            pid: child.id(),
-            child: Mutex::new(child),
-            log,
-        }
+        let child = command.spawn().unwrap_or_else(|e| panic!("starting {name} ({command:?}): {e}"));
+        Self { name: name.to_owned(), pid: child.id(), child: Mutex::new(child), log }
     }
 
     /// Its process id.
@@ -73,22 +61,14 @@ impl Process {
             let found = self.log().contains(text);
             (found || dead.is_some()).then_some(found)
         });
-        assert_eq!(
-            found,
-            Some(true),
-            "{} never said {text:?} in {deadline:?}:\n{}",
-            self.name,
-            self.log()
-        );
+        assert_eq!(found, Some(true), "{} never said {text:?} in {deadline:?}:\n{}", self.name, self.log());
     }
 
     /// How it ended, or `None` while it runs.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         let mut child = self.child.lock().expect("nothing panics with the lock held");
-        child
-            .try_wait()
-            .unwrap_or_else(|e| panic!("asking for {}: {e}", self.name))
+        child.try_wait().unwrap_or_else(|e| panic!("asking for {}: {e}", self.name))
     }
 
     /// Waits until it ends; panics with its log if it does not.
@@ -132,11 +112,7 @@ impl Drop for Process {
         if wait::until_some(DROP_TIME, || self.exit_status()).is_none() {
             self.signal(Signal::SIGKILL);
             let gone = wait::until_some(DROP_TIME, || self.exit_status());
-            eprintln!(
-                "{} had to be killed: {:?}",
-                self.name,
-                gone.and_then(|status| status.signal())
-            );
+            eprintln!("{} had to be killed: {:?}", self.name, gone.and_then(|status| status.signal()));
         }
     }
 }

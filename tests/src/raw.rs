@@ -49,11 +49,7 @@ impl Handshakes {
     pub fn prepare(client: &Client, server: SocketAddr, sources: &[IpAddr], count: u16) -> Self {
         static NEXT: Mutex<u16> = Mutex::new(PORTS.start);
         let mut next = NEXT.lock().expect("nothing panics with the lock held");
-        let first_port = if count > PORTS.end.saturating_sub(*next) {
-            PORTS.start
-        } else {
-            *next
-        };
+        let first_port = if count > PORTS.end.saturating_sub(*next) { PORTS.start } else { *next };
         *next = first_port.saturating_add(count);
         drop(next);
         Self::prepare_from(first_port, client, server, sources, count)
@@ -77,12 +73,7 @@ impl Handshakes {
         let all: Vec<_> = (0..count).map(handshake).collect();
         let by_client = all.iter().enumerate().map(|(n, h)| (h.client, n)).collect();
         let wire = Wire::open(&client.namespace, &client.device());
-        Self {
-            all,
-            by_client,
-            server,
-            wire,
-        }
+        Self { all, by_client, server, wire }
     }
 
     /// Sends all SYNs and waits until each is answered by a SYN-ACK.
@@ -99,8 +90,7 @@ impl Handshakes {
     /// Sends the SYN of every handshake, or once more.
     pub fn send_syns(&self) {
         for handshake in &self.all {
-            self.wire
-                .send(&handshake.frame(Tcp::syn().seq(handshake.isn)).to_bytes());
+            self.wire.send(&handshake.frame(Tcp::syn().seq(handshake.isn)).to_bytes());
         }
     }
 

@@ -123,11 +123,7 @@ impl Client {
     pub fn add_addresses(&self, addresses: &[IpAddr]) {
         let mut lines = String::new();
         for address in addresses {
-            let (length, nodad) = if address.is_ipv4() {
-                (32, "")
-            } else {
-                (128, "nodad")
-            };
+            let (length, nodad) = if address.is_ipv4() { (32, "") } else { (128, "nodad") };
             writeln!(lines, "addr add {address}/{length} dev {} {nodad}", self.device())
                 .expect("writing to a string succeeds");
         }
@@ -154,10 +150,7 @@ impl Client {
             )
             .expect("writing to a string succeeds");
         }
-        host::run_with_input(
-            Command::new("ip").args(["-n", &self.server, "-batch", "-"]),
-            &lines,
-        );
+        host::run_with_input(Command::new("ip").args(["-n", &self.server, "-batch", "-"]), &lines);
     }
 }
 

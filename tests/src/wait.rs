@@ -55,10 +55,7 @@ pub fn until_eq<T: PartialEq + Debug>(
         last = read();
         (last == *wanted).then_some(())
     });
-    assert!(
-        met.is_some(),
-        "waited {deadline:?} in vain until {what} is {wanted:?}; it is {last:?}"
-    );
+    assert!(met.is_some(), "waited {deadline:?} in vain until {what} is {wanted:?}; it is {last:?}");
     start.elapsed()
 }
 

@@ -64,10 +64,7 @@ impl Wire {
             .and_then(|()| setsockopt(&socket, SndBuf, &SEND_BUFFER_BYTES))
             .and_then(|()| setsockopt(&socket, SendTimeout, &TimeVal::seconds(SEND_TIME_S)))
             .unwrap_or_else(|e| panic!("sizing the buffers of a packet socket: {e}"));
-        Self {
-            socket,
-            buffer: vec![0; FRAME_BYTES_MAX],
-        }
+        Self { socket, buffer: vec![0; FRAME_BYTES_MAX] }
     }
 
     /// Sends one frame; on a veth it has met the receiver's stack when this

@@ -42,10 +42,8 @@ impl Attached {
     /// Attaches a program that returns `action` to `device` in `namespace`.
     #[must_use]
     pub fn new(namespace: &Namespace, device: &str, action: Action, mode: XdpMode) -> Self {
-        let mut program = EbpfLoader::new()
-            .btf(None)
-            .load(&object(action))
-            .expect("the object is well-formed");
+        let mut program =
+            EbpfLoader::new().btf(None).load(&object(action)).expect("the object is well-formed");
         let xdp: &mut Xdp = program
             .program_mut(NAME)
             .expect("the object holds the program")
@@ -68,10 +66,7 @@ fn object(action: Action) -> Vec<u8> {
     let code = [0xb7, 0, 0, 0, action as u8, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
     let names = format!("\0{NAME}\0{SECTION}\0license\0.symtab\0.strtab\0");
     let name = |wanted: &str| {
-        let at = names
-            .find(&format!("\0{wanted}\0"))
-            .expect("every name is in the table")
-            + 1;
+        let at = names.find(&format!("\0{wanted}\0")).expect("every name is in the table") + 1;
         u32::try_from(at).expect("the table is short")
     };
     let mut symbols = vec![0; 24];

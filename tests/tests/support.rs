@@ -66,14 +66,8 @@ fn a_panicking_test_leaves_no_namespace() {
         path = Some(namespace.path());
         namespace.run(|| panic!("on purpose"));
     }));
-    assert!(
-        panicked.is_err(),
-        "a panic inside a namespace is the test's panic"
-    );
-    assert!(
-        !path.expect("the namespace was there").exists(),
-        "the namespace is deleted"
-    );
+    assert!(panicked.is_err(), "a panic inside a namespace is the test's panic");
+    assert!(!path.expect("the namespace was there").exists(), "the namespace is deleted");
 }
 
 /// Completes 200 handshakes that are all in flight, in one shape, and counts what the server gets.
@@ -83,16 +77,8 @@ fn complete_200(bed: &Bed, server: SocketAddr, sources: &[IpAddr], shape: &Shape
     assert_eq!(listening.accepted(), 0, "no handshake completes by itself");
     raw.complete(shape);
     listening.wait_held(200, PATIENCE);
-    assert_eq!(
-        raw.wait_for(PATIENCE, |h| h.data == BANNER),
-        200,
-        "each is greeted: {shape:?}"
-    );
-    assert_eq!(
-        raw.count(|h| h.reset.is_some() || h.bad_checksums > 0),
-        0,
-        "nothing is reset: {shape:?}"
-    );
+    assert_eq!(raw.wait_for(PATIENCE, |h| h.data == BANNER), 200, "each is greeted: {shape:?}");
+    assert_eq!(raw.count(|h| h.reset.is_some() || h.bad_checksums > 0), 0, "nothing is reset: {shape:?}");
 }
 
 /// Every shape that completes a handshake completes all 200 in flight, over IPv4.
@@ -146,11 +132,7 @@ fn a_split_tcp_header_completes_nothing_over_ipv6() {
     raw.complete(&Shape::Fragments(8, Vec::new()));
     raw.complete_some(0..1, &Shape::Ack);
     listening.wait_held(1, PATIENCE);
-    assert_eq!(
-        listening.accepted(),
-        1,
-        "only the whole segment completes its handshake"
-    );
+    assert_eq!(listening.accepted(), 1, "only the whole segment completes its handshake");
 }
 
 /// With threaded NAPI the segments of many handshakes meet the server in one batch.
@@ -193,11 +175,7 @@ fn a_forged_ack_completes_nothing() {
     let mut raw = Handshakes::in_flight(bed.client(), server, &[address("192.0.2.7")], 50);
     raw.complete(&Shape::BadChecksum);
     raw.complete(&Shape::ForgedAck);
-    assert_eq!(
-        raw.wait_for(PATIENCE, |h| h.reset.is_some()),
-        50,
-        "a forged ACK is reset"
-    );
+    assert_eq!(raw.wait_for(PATIENCE, |h| h.reset.is_some()), 50, "a forged ACK is reset");
     assert_eq!(listening.accepted(), 0);
     raw.complete(&Shape::Ack);
     listening.wait_held(50, PATIENCE);
@@ -223,9 +201,7 @@ fn a_client_sees_what_xdp_sends_back() {
     assert_eq!(reflected(&Bed::new()), 10);
     let bare = Bed::plan().without_pass().build();
     assert_eq!(reflected(&bare), 0);
-    bare.client()
-        .namespace
-        .output("ethtool", &["-K", "cli0", "gro", "on"]);
+    bare.client().namespace.output("ethtool", &["-K", "cli0", "gro", "on"]);
     assert_eq!(reflected(&bare), 0);
 }
 
@@ -240,10 +216,7 @@ fn connects_by_the_thousand() {
         assert_eq!(burst.greeted(), 2000, "{burst:?}");
         assert_eq!((server.held(), server.most()), (2000, 2000));
         server.close(500);
-        assert_eq!(
-            (server.held(), server.most(), server.accepted()),
-            (1500, 2000, 2000)
-        );
+        assert_eq!((server.held(), server.most(), server.accepted()), (1500, 2000, 2000));
         eprintln!("2,000 connects to {address}: slowest {:?}", burst.slowest());
     }
 }
@@ -257,8 +230,7 @@ fn connects_tell_a_reset_from_silence() {
     let refused = Burst::connect(client, &Target::silent(v4(bed.client())), 10);
     assert_eq!(refused.count(|o| *o == Outcome::Refused), 10, "{refused:?}");
     assert!(refused.slowest() < SECOND, "{refused:?}");
-    bed.server
-        .nft("table inet t { chain c { type filter hook input priority 0; tcp dport 25 drop; }; }");
+    bed.server.nft("table inet t { chain c { type filter hook input priority 0; tcp dport 25 drop; }; }");
     let silent = Burst::connect(client, &Target::silent(v4(bed.client())).within(SECOND / 2), 10);
     assert_eq!(silent.count(|o| *o == Outcome::TimedOut), 10, "{silent:?}");
 }
@@ -284,16 +256,9 @@ fn connects_come_from_many_addresses() {
     let dual: SocketAddr = "[::]:25".parse().expect("an address");
     let server = Server::plan(dual).dual_stack().banner(BANNER).listen(&bed.server);
     let target = v4(&bed.clients[1]);
-    let burst = Burst::connect(
-        &bed.clients[1].namespace,
-        &Target::greeting(target).from(&sources),
-        9,
-    );
+    let burst = Burst::connect(&bed.clients[1].namespace, &Target::greeting(target).from(&sources), 9);
     assert_eq!(burst.greeted(), 9, "{burst:?}");
-    let peers = server
-        .take(9)
-        .into_iter()
-        .map(|s| s.peer_addr().expect("connected").ip().to_canonical());
+    let peers = server.take(9).into_iter().map(|s| s.peer_addr().expect("connected").ip().to_canonical());
     assert_eq!(peers.filter(|p| *p == sources[0]).count(), 3);
 }
 
@@ -317,28 +282,18 @@ fn postfix_accepts_and_delivers() {
     require!(host::BED, mail::POSTFIX);
     let bed = Bed::new();
     let postfix = Postfix::start(&bed.server, &[]);
-    for (n, server) in [bed.client().server_ipv4(), bed.client().server_ipv6()]
-        .into_iter()
-        .enumerate()
-    {
+    for (n, server) in [bed.client().server_ipv4(), bed.client().server_ipv6()].into_iter().enumerate() {
         let dialogue = mail::send(&bed.client().namespace, server, &Mail::new("a test"));
         assert!(dialogue.accepted(), "{dialogue:?}\n{}", postfix.log());
         postfix.wait_delivered(n + 1, PATIENCE);
     }
     assert!(postfix.mailbox()[0].contains("Subject: a test"));
-    let elsewhere = Mail {
-        to: "somebody@elsewhere.test".to_owned(),
-        ..Mail::new("relay")
-    };
+    let elsewhere = Mail { to: "somebody@elsewhere.test".to_owned(), ..Mail::new("relay") };
     let refused = mail::send(&bed.client().namespace, bed.client().server_ipv4(), &elsewhere);
     assert_eq!(refused.codes(), [220, 250, 250, 554], "no relay: {refused:?}");
     postfix.stop();
     assert!(!bed.server.listens(25), "nothing listens after the stop");
-    let dialogue = mail::send(
-        &bed.client().namespace,
-        bed.client().server_ipv4(),
-        &Mail::new("late"),
-    );
+    let dialogue = mail::send(&bed.client().namespace, bed.client().server_ipv4(), &Mail::new("late"));
     assert_eq!(dialogue.error, Some(ErrorKind::ConnectionRefused));
 }
 
@@ -361,25 +316,15 @@ fn a_cgroup_holds_a_process() {
 #[test]
 fn a_missing_requirement_is_named() {
     let missing = Requirement::Command("no-such-command", "no-such-package").missing();
-    assert_eq!(
-        missing.as_deref(),
-        Some("no command no-such-command (needs package no-such-package)")
-    );
+    assert_eq!(missing.as_deref(), Some("no command no-such-command (needs package no-such-package)"));
     assert_eq!(Requirement::Kernel((5, 0), "anything").missing(), None);
-    assert!(
-        Requirement::Kernel((99, 0), "the future")
-            .missing()
-            .is_some_and(|m| m.contains("needs 99.0"))
-    );
+    assert!(Requirement::Kernel((99, 0), "the future").missing().is_some_and(|m| m.contains("needs 99.0")));
 }
 
 /// A process is heard, stopped by its id, and its status told.
 #[test]
 fn a_process_is_heard_and_stopped() {
-    let process = Process::start(
-        "shell",
-        Command::new("sh").args(["-c", "echo here; exec sleep 60"]),
-    );
+    let process = Process::start("shell", Command::new("sh").args(["-c", "echo here; exec sleep 60"]));
     process.wait_for_log("here", PATIENCE);
     assert_eq!(process.exit_status(), None);
     assert_eq!(process.stop(PATIENCE).signal(), Some(15));

@@ -84,10 +84,9 @@ pub(crate) fn parse(args: &[String]) -> Result<Task> {
         return Ok(Task::Help(overview()));
     };
     if ["help", "--help", "-h"].contains(&name.as_str()) {
-        return rest.first().map_or_else(
-            || Ok(Task::Help(overview())),
-            |topic| help_on(topic).map(Task::Help),
-        );
+        return rest
+            .first()
+            .map_or_else(|| Ok(Task::Help(overview())), |topic| help_on(topic).map(Task::Help));
     }
     let help = help_on(name)?;
     let before_dashes = rest.iter().take_while(|arg| *arg != "--");
@@ -116,16 +115,10 @@ fn parse_test(args: &[String]) -> Result<Request> {
         )));
     }
     if ours.len() > 1 {
-        return Err(Error::Usage(format!(
-            "one suite or filter at a time, got `{}`",
-            ours.join(" ")
-        )));
+        return Err(Error::Usage(format!("one suite or filter at a time, got `{}`", ours.join(" "))));
     }
     let args = theirs.iter().skip(1).cloned().collect();
-    Ok(Request {
-        filter: ours.first().cloned(),
-        args,
-    })
+    Ok(Request { filter: ours.first().cloned(), args })
 }
 
 fn no_arguments(name: &str, args: &[String]) -> Result<()> {
@@ -138,23 +131,13 @@ fn no_arguments(name: &str, args: &[String]) -> Result<()> {
 /// The first `--` only marks where the program's own arguments begin.
 fn without_dashes(args: &[String]) -> Vec<String> {
     let split = args.iter().position(|arg| arg == "--");
-    args.iter()
-        .enumerate()
-        .filter(|(index, _)| Some(*index) != split)
-        .map(|(_, arg)| arg.clone())
-        .collect()
+    args.iter().enumerate().filter(|(index, _)| Some(*index) != split).map(|(_, arg)| arg.clone()).collect()
 }
 
 fn overview() -> String {
-    let width = HELP
-        .iter()
-        .map(|help| help.synopsis.len())
-        .max()
-        .unwrap_or_default();
-    let tasks: Vec<String> = HELP
-        .iter()
-        .map(|help| format!("  {:width$}  {}", help.synopsis, help.summary))
-        .collect();
+    let width = HELP.iter().map(|help| help.synopsis.len()).max().unwrap_or_default();
+    let tasks: Vec<String> =
+        HELP.iter().map(|help| format!("  {:width$}  {}", help.synopsis, help.summary)).collect();
     format!(
         "Usage: cargo xtask TASK\n\n{}\n\n`cargo xtask TASK --help` says more about one of them.",
         tasks.join("\n")
@@ -164,24 +147,14 @@ fn overview() -> String {
 fn help_on(name: &str) -> Result<String> {
     let Some(help) = HELP.iter().find(|help| help.name == name) else {
         let names: Vec<&str> = HELP.iter().map(|help| help.name).collect();
-        return Err(Error::Usage(format!(
-            "no task `{name}`; there are {}",
-            names.join(", ")
-        )));
+        return Err(Error::Usage(format!("no task `{name}`; there are {}", names.join(", "))));
     };
-    Ok(format!(
-        "Usage: cargo xtask {}\n\n{}.\n{}",
-        help.synopsis,
-        capitalised(help.summary),
-        help.details
-    ))
+    Ok(format!("Usage: cargo xtask {}\n\n{}.\n{}", help.synopsis, capitalised(help.summary), help.details))
 }
 
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 #[cfg(test)]
@@ -210,18 +183,9 @@ mod tests {
     /// A filter is for us, what follows the dashes is for the test binaries.
     #[test]
     fn test_splits_its_arguments_at_the_dashes() {
-        let request = Request {
-            filter: Some("gate".to_owned()),
-            args: strings("--nocapture"),
-        };
+        let request = Request { filter: Some("gate".to_owned()), args: strings("--nocapture") };
         assert_eq!(parsed("test gate -- --nocapture").unwrap(), Task::Test(request));
-        assert_eq!(
-            parsed("test").unwrap(),
-            Task::Test(Request {
-                filter: None,
-                args: Vec::new()
-            })
-        );
+        assert_eq!(parsed("test").unwrap(), Task::Test(Request { filter: None, args: Vec::new() }));
         assert!(parsed("test --nocapture").is_err());
         assert!(parsed("test one two").is_err());
     }
@@ -229,15 +193,9 @@ mod tests {
     /// A program's own `--help` is not answered on its behalf.
     #[test]
     fn arguments_after_the_dashes_are_passed_on() {
-        assert_eq!(
-            parsed("run -- --config a.toml").unwrap(),
-            Task::Run(strings("--config a.toml"))
-        );
+        assert_eq!(parsed("run -- --config a.toml").unwrap(), Task::Run(strings("--config a.toml")));
         assert_eq!(parsed("run -- --help").unwrap(), Task::Run(strings("--help")));
-        assert_eq!(
-            parsed("bench syn --json").unwrap(),
-            Task::Bench(strings("syn --json"))
-        );
+        assert_eq!(parsed("bench syn --json").unwrap(), Task::Bench(strings("syn --json")));
     }
 
     /// A mistyped task lists the ones that exist.

@@ -35,33 +35,21 @@ pub(crate) fn can_install() -> bool {
 
 /// Returns the command that a user types to install packages.
 pub(crate) fn install_command<T: AsRef<str>>(packages: &[T]) -> String {
-    packages
-        .iter()
-        .fold("sudo apt-get install".to_owned(), |text, name| {
-            text + " " + name.as_ref()
-        })
+    packages.iter().fold("sudo apt-get install".to_owned(), |text, name| text + " " + name.as_ref())
 }
 
 /// Returns those of the packages that are not installed.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let mut query = Command::new("dpkg-query");
-    query
-        .args(["--show", "--showformat", "${Package} ${db:Status-Status}\\n"])
-        .args(packages);
+    query.args(["--show", "--showformat", "${Package} ${db:Status-Status}\\n"]).args(packages);
     // It exits with 1 when it does not know a package, which is an answer too.
     let output = query.output().map(|output| output.stdout).unwrap_or_default();
     let listing = String::from_utf8_lossy(&output);
-    packages
-        .iter()
-        .copied()
-        .filter(|package| !is_installed(&listing, package))
-        .collect()
+    packages.iter().copied().filter(|package| !is_installed(&listing, package)).collect()
 }
 
 fn is_installed(listing: &str, package: &str) -> bool {
-    listing
-        .lines()
-        .any(|line| line.split_once(' ') == Some((package, "installed")))
+    listing.lines().any(|line| line.split_once(' ') == Some((package, "installed")))
 }
 
 /// Returns whether apt could install the package, as far as its lists say.
@@ -89,16 +77,10 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[&str]) -> Result<bool> {
     if missing.is_empty() {
         return Ok(false);
     }
-    let remedy = Remedy::new(
-        format!("missing packages: {}", missing.join(", ")),
-        install_command(&missing),
-    );
+    let remedy = Remedy::new(format!("missing packages: {}", missing.join(", ")), install_command(&missing));
     if !can_install() {
         let what = "packages are missing, and only root can install them".to_owned();
-        return Err(Error::Missing {
-            what,
-            remedies: vec![remedy],
-        });
+        return Err(Error::Missing { what, remedies: vec![remedy] });
     }
     fetch_lists_if_none(workspace)?;
     let step = Step::start(format!("installing {}", missing.join(", ")));
@@ -120,19 +102,13 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[&str]) -> Result<bool> {
 
 fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let mut apt = Command::new("apt-get");
-    apt.args(["install", "--yes", "--no-remove", "--no-install-recommends"])
-        .args(packages);
-    run_with_log(
-        apt.env("DEBIAN_FRONTEND", "noninteractive"),
-        &log(workspace, "apt-install"),
-    )
+    apt.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);
+    run_with_log(apt.env("DEBIAN_FRONTEND", "noninteractive"), &log(workspace, "apt-install"))
 }
 
 fn fetch_lists_if_none(workspace: &Workspace) -> Result<()> {
     let has_lists = fs::read_dir(APT_LISTS).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
     });
     if has_lists || !can_install() {
         return Ok(());
@@ -142,10 +118,7 @@ fn fetch_lists_if_none(workspace: &Workspace) -> Result<()> {
 
 fn fetch_lists(workspace: &Workspace) -> Result<()> {
     let step = Step::start("fetching package lists");
-    run_with_log(
-        Command::new("apt-get").arg("update"),
-        &log(workspace, "apt-update"),
-    )?;
+    run_with_log(Command::new("apt-get").arg("update"), &log(workspace, "apt-update"))?;
     step.done();
     Ok(())
 }
@@ -155,10 +128,7 @@ fn leave_postfix_unconfigured() -> Result<()> {
         return Ok(());
     };
     let mut command = Command::new(program);
-    let start = |source| Error::Start {
-        command: "debconf-set-selections".to_owned(),
-        source,
-    };
+    let start = |source| Error::Start { command: "debconf-set-selections".to_owned(), source };
     let mut child = command.stdin(Stdio::piped()).spawn().map_err(start)?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(POSTFIX_ANSWER.as_bytes()).map_err(start)?;
@@ -167,11 +137,7 @@ fn leave_postfix_unconfigured() -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Error::Failed {
-        command: shown(&command),
-        status,
-        remedy: None,
-    })
+    Err(Error::Failed { command: shown(&command), status, remedy: None })
 }
 
 fn log(workspace: &Workspace, name: &str) -> std::path::PathBuf {
@@ -194,21 +160,14 @@ mod tests {
     /// `apt-cache policy` says nothing at all about a name it never heard of.
     #[test]
     fn a_candidate_is_a_version() {
-        assert!(has_candidate(
-            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\n"
-        ));
-        assert!(!has_candidate(
-            "rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"
-        ));
+        assert!(has_candidate("rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\n"));
+        assert!(!has_candidate("rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"));
         assert!(!has_candidate(""));
     }
 
     /// The command in a message can be pasted.
     #[test]
     fn install_command_lists_all_packages() {
-        assert_eq!(
-            install_command(&["postfix", "nftables"]),
-            "sudo apt-get install postfix nftables"
-        );
+        assert_eq!(install_command(&["postfix", "nftables"]), "sudo apt-get install postfix nftables");
     }
 }

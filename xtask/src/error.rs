@@ -17,19 +17,11 @@ pub(crate) enum Error {
     /// The command line does not say what to do.
     Usage(String),
     /// A file or directory could not be read or written.
-    File {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    File { doing: &'static str, path: PathBuf, source: io::Error },
     /// A program could not be started.
     Start { command: String, source: io::Error },
     /// A program ran and failed; it has said why on its own.
-    Failed {
-        command: String,
-        status: ExitStatus,
-        remedy: Option<String>,
-    },
+    Failed { command: String, status: ExitStatus, remedy: Option<String> },
     /// Something that the task needs is not on this machine.
     Missing { what: String, remedies: Vec<Remedy> },
     /// The checks ran to their end and did not all pass.
@@ -45,10 +37,7 @@ pub(crate) struct Remedy {
 
 impl Remedy {
     pub(crate) fn new(missing: impl Into<String>, command: impl Into<String>) -> Self {
-        Self {
-            missing: missing.into(),
-            command: command.into(),
-        }
+        Self { missing: missing.into(), command: command.into() }
     }
 }
 
@@ -62,11 +51,9 @@ impl Error {
     /// Adds what the reader can do about a failed command.
     pub(crate) fn with_remedy(self, text: impl Into<String>) -> Self {
         match self {
-            Self::Failed { command, status, .. } => Self::Failed {
-                command,
-                status,
-                remedy: Some(text.into()),
-            },
+            Self::Failed { command, status, .. } => {
+                Self::Failed { command, status, remedy: Some(text.into()) }
+            }
             other => other,
         }
     }
@@ -83,11 +70,7 @@ impl fmt::Display for Error {
             Self::Usage(text) | Self::Unclean(text) => f.write_str(text),
             Self::File { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
             Self::Start { command, source } => write!(f, "cannot start `{command}`: {source}"),
-            Self::Failed {
-                command,
-                status,
-                remedy,
-            } => {
+            Self::Failed { command, status, remedy } => {
                 write!(f, "`{command}` failed ({status})")?;
                 remedy.as_ref().map_or(Ok(()), |text| write!(f, "\n  {text}"))
             }
@@ -120,15 +103,9 @@ mod tests {
     fn missing_names_every_remedy() {
         let error = Error::Missing {
             what: "no compiler".into(),
-            remedies: vec![
-                Remedy::new("core", "get core"),
-                Remedy::new("linker", "get linker"),
-            ],
+            remedies: vec![Remedy::new("core", "get core"), Remedy::new("linker", "get linker")],
         };
-        assert_eq!(
-            error.to_string(),
-            "no compiler\n  core:\n      get core\n  linker:\n      get linker"
-        );
+        assert_eq!(error.to_string(), "no compiler\n  core:\n      get core\n  linker:\n      get linker");
     }
 
     /// Scripts can tell a wrong argument from a failed task.

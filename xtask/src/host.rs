@@ -34,21 +34,9 @@ struct Mount {
 }
 
 const MOUNTS: [Mount; 3] = [
-    Mount {
-        kind: "bpf",
-        path: "/sys/fs/bpf",
-        needed_for: "pinned maps and links",
-    },
-    Mount {
-        kind: "cgroup2",
-        path: "/run/limiter-test/cgroup2",
-        needed_for: "the gate",
-    },
-    Mount {
-        kind: "tracefs",
-        path: "/sys/kernel/tracing",
-        needed_for: "tracepoints",
-    },
+    Mount { kind: "bpf", path: "/sys/fs/bpf", needed_for: "pinned maps and links" },
+    Mount { kind: "cgroup2", path: "/run/limiter-test/cgroup2", needed_for: "the gate" },
+    Mount { kind: "tracefs", path: "/sys/kernel/tracing", needed_for: "tracepoints" },
 ];
 
 /// Installs the programs that tests call, or says which ones are missing.
@@ -66,10 +54,7 @@ pub(crate) fn provide_programs(workspace: &Workspace) -> Result<()> {
         debian::ensure(workspace, &packages)?;
         return Ok(());
     }
-    caution(format!(
-        "tests that need one of {} will skip",
-        packages.join(", ")
-    ));
+    caution(format!("tests that need one of {} will skip", packages.join(", ")));
     if debian::is_debian() {
         note(format!("to have them: {}", debian::install_command(&packages)));
     }
@@ -82,24 +67,16 @@ pub(crate) fn prepare() {
         return;
     }
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let missing: Vec<&Mount> = MOUNTS
-        .iter()
-        .filter(|mount| mounted_at(&mounts, mount.kind).is_none())
-        .collect();
+    let missing: Vec<&Mount> =
+        MOUNTS.iter().filter(|mount| mounted_at(&mounts, mount.kind).is_none()).collect();
     if missing.is_empty() {
         return;
     }
     let step = Step::start("preparing this machine");
     for mount in missing {
         match mount_file_system(mount) {
-            Ok(()) => note(format!(
-                "mounted {} at {}, for {}",
-                mount.kind, mount.path, mount.needed_for
-            )),
-            Err(error) => caution(format!(
-                "no {}, which {} needs: {error}",
-                mount.kind, mount.needed_for
-            )),
+            Ok(()) => note(format!("mounted {} at {}, for {}", mount.kind, mount.path, mount.needed_for)),
+            Err(error) => caution(format!("no {}, which {} needs: {error}", mount.kind, mount.needed_for)),
         }
     }
     step.done();

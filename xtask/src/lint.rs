@@ -26,12 +26,8 @@ type Check = fn(&Workspace) -> Result<()>;
 /// Runs every check and fails if one of them does.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     require_components(workspace)?;
-    let checks: [(&str, Check); 4] = [
-        ("rustfmt", format),
-        ("clippy", clippy),
-        ("clippy for BPF", clippy_bpf),
-        ("tidy", tidy::tidy),
-    ];
+    let checks: [(&str, Check); 4] =
+        [("rustfmt", format), ("clippy", clippy), ("clippy for BPF", clippy_bpf), ("tidy", tidy::tidy)];
     let mut failed = Vec::new();
     for (name, check) in checks {
         let step = Step::start(name);
@@ -42,10 +38,7 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
         step.done();
     }
     if failed.is_empty() {
-        line(format!(
-            "{} rustfmt, clippy and tidy agree",
-            paint(Paint::Good, "ok:")
-        ));
+        line(format!("{} rustfmt, clippy and tidy agree", paint(Paint::Good, "ok:")));
         return Ok(());
     }
     Err(Error::Unclean(format!("not clean: {}", failed.join(", "))))
@@ -64,17 +57,12 @@ fn require_components(workspace: &Workspace) -> Result<()> {
     }
     if find_program("rustup").is_none() {
         let what = "the Rust toolchain lacks components".to_owned();
-        let remedies = absent
-            .iter()
-            .map(|name| Remedy::new(*name, "from where the toolchain came"))
-            .collect();
+        let remedies =
+            absent.iter().map(|name| Remedy::new(*name, "from where the toolchain came")).collect();
         return Err(Error::Missing { what, remedies });
     }
     let step = Step::start(format!("adding {}", absent.join(" and ")));
-    run(Command::new("rustup")
-        .args(["component", "add"])
-        .args(absent)
-        .current_dir(workspace.root()))?;
+    run(Command::new("rustup").args(["component", "add"]).args(absent).current_dir(workspace.root()))?;
     step.done();
     Ok(())
 }
@@ -89,10 +77,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     build_bpf_object(workspace)?;
     let mut command = cargo(workspace, "clippy");
     command.args(HOST_PACKAGES.iter().flat_map(|package| ["--package", package]));
-    command
-        .arg("--all-targets")
-        .arg("--target-dir")
-        .arg(workspace.target());
+    command.arg("--all-targets").arg("--target-dir").arg(workspace.target());
     run(command.args(["--", "--deny", "warnings"]))
 }
 
@@ -110,14 +95,10 @@ fn clippy_bpf(workspace: &Workspace) -> Result<()> {
         debian::ensure(workspace, &[DEBIAN_CLIPPY_PACKAGE])?;
     } else if !Path::new(DEBIAN_CLIPPY).is_file() {
         let remedy = debian::install_command(&[DEBIAN_CLIPPY_PACKAGE]);
-        caution(format!(
-            "limiter-ebpf is not checked without clippy for its compiler: {remedy}"
-        ));
+        caution(format!("limiter-ebpf is not checked without clippy for its compiler: {remedy}"));
         return Ok(());
     }
     // What cargo-clippy does, which Debian's would do with Debian's cargo.
-    command
-        .env("RUSTC_WORKSPACE_WRAPPER", DEBIAN_CLIPPY)
-        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+    command.env("RUSTC_WORKSPACE_WRAPPER", DEBIAN_CLIPPY).env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
     run(&mut command)
 }

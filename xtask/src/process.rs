@@ -29,10 +29,7 @@ pub(crate) fn cargo(workspace: &Workspace, subcommand: &str) -> Command {
     // What cargo says about the xtask package is not true of what runs next.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-        {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }
@@ -60,10 +57,7 @@ pub(crate) fn forget_build_settings(command: &mut Command) {
     }
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-        {
+        if ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_"].iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }
@@ -72,47 +66,28 @@ pub(crate) fn forget_build_settings(command: &mut Command) {
 /// Returns the command as a reader would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy();
-    command
-        .get_args()
-        .fold(name.into_owned(), |text, arg| text + " " + &arg.to_string_lossy())
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
+    command.get_args().fold(name.into_owned(), |text, arg| text + " " + &arg.to_string_lossy())
 }
 
 /// Runs a command whose output is shown as it comes.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().map_err(|source| Error::Start {
-        command: shown(command),
-        source,
-    })?;
+    let status = command.status().map_err(|source| Error::Start { command: shown(command), source })?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::Failed {
-        command: shown(command),
-        status,
-        remedy: None,
-    })
+    Err(Error::Failed { command: shown(command), status, remedy: None })
 }
 
 /// Runs a command and returns what it wrote to standard output.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
-    let output = command.output().map_err(|source| Error::Start {
-        command: shown(command),
-        source,
-    })?;
+    let output = command.output().map_err(|source| Error::Start { command: shown(command), source })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let remedy = (!said.is_empty()).then_some(said);
-    Err(Error::Failed {
-        command: shown(command),
-        status: output.status,
-        remedy,
-    })
+    Err(Error::Failed { command: shown(command), status: output.status, remedy })
 }
 
 /// Runs a command with its output in a file; shows the time as it passes, and
@@ -128,20 +103,14 @@ pub(crate) fn run_with_log(command: &mut Command, log: &Path) -> Result<()> {
         .stdout(file)
         .stderr(second)
         .spawn()
-        .map_err(|source| Error::Start {
-            command: shown(command),
-            source,
-        })?;
+        .map_err(|source| Error::Start { command: shown(command), source })?;
     let mut ticker = Ticker::start(shown(command));
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) => std::thread::sleep(POLL),
             Err(source) => {
-                return Err(Error::Start {
-                    command: shown(command),
-                    source,
-                });
+                return Err(Error::Start { command: shown(command), source });
             }
         }
         ticker.tick();
@@ -156,20 +125,13 @@ pub(crate) fn run_with_log(command: &mut Command, log: &Path) -> Result<()> {
         note(line);
     }
     let remedy = format!("its full output is in {}", log.display());
-    Err(Error::Failed {
-        command: shown(command),
-        status,
-        remedy: Some(remedy),
-    })
+    Err(Error::Failed { command: shown(command), status, remedy: Some(remedy) })
 }
 
 /// Becomes another program; returns only when that fails.
 pub(crate) fn become_program(command: &mut Command) -> Error {
     let source = command.exec();
-    Error::Start {
-        command: shown(command),
-        source,
-    }
+    Error::Start { command: shown(command), source }
 }
 
 /// Returns `PATH` with the administrators' directories behind it.
@@ -181,9 +143,7 @@ pub(crate) fn system_path() -> std::ffi::OsString {
 
 /// Finds a program as a shell would, and in the administrators' directories.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&system_path())
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+    std::env::split_paths(&system_path()).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 /// Returns whether this process may do what root may.
@@ -218,11 +178,7 @@ mod tests {
         let mut command = Command::new("env");
         command.env("RUSTFLAGS", "-Cfoo").env("LD_LIBRARY_PATH", "/lib");
         forget_build_settings(&mut command);
-        let removed = |name: &str| {
-            command
-                .get_envs()
-                .any(|(key, value)| key == name && value.is_none())
-        };
+        let removed = |name: &str| command.get_envs().any(|(key, value)| key == name && value.is_none());
         assert!(removed("RUSTFLAGS") && removed("LD_LIBRARY_PATH") && removed("RUSTC"));
     }
 }

@@ -37,22 +37,10 @@ fn run_test_binary(workspace: &Workspace, name: &str, args: &[String]) -> Result
     let step = Step::start(name);
     let mut build = cargo(workspace, "build");
     build
-        .args([
-            "--release",
-            "--package",
-            "limiter-tests",
-            "--bin",
-            name,
-            "--target-dir",
-        ])
+        .args(["--release", "--package", "limiter-tests", "--bin", name, "--target-dir"])
         .arg(workspace.target());
     crate::process::run(&mut build)?;
     step.done();
     let mut program = std::process::Command::new(workspace.release_binary(name));
-    Err(become_program(
-        program
-            .args(args)
-            .env("PATH", system_path())
-            .current_dir(workspace.root()),
-    ))
+    Err(become_program(program.args(args).env("PATH", system_path()).current_dir(workspace.root())))
 }

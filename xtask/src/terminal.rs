@@ -40,11 +40,7 @@ pub(crate) fn colour() -> bool {
 
 /// Wraps a text in the escape codes of a look, where colour is wanted.
 pub(crate) fn paint(look: Paint, text: impl Display) -> String {
-    if colour() {
-        format!("\x1b[{}m{text}\x1b[0m", look.code())
-    } else {
-        text.to_string()
-    }
+    if colour() { format!("\x1b[{}m{text}\x1b[0m", look.code()) } else { text.to_string() }
 }
 
 /// Writes one line to standard error; a closed terminal is no reason to stop.
@@ -72,15 +68,8 @@ impl Step {
     /// Announces a piece of work.
     pub(crate) fn start(name: impl Into<String>) -> Self {
         let name = name.into();
-        line(format!(
-            "{} {}",
-            paint(Paint::Good, "==>"),
-            paint(Paint::Bold, &name)
-        ));
-        Self {
-            name,
-            started: Instant::now(),
-        }
+        line(format!("{} {}", paint(Paint::Good, "==>"), paint(Paint::Bold, &name)));
+        Self { name, started: Instant::now() }
     }
 
     /// Ends the step and returns the time it took.
@@ -115,12 +104,7 @@ impl Ticker {
     /// Starts the clock.
     pub(crate) fn start(label: impl Into<String>) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self {
-            label: label.into(),
-            started: Instant::now(),
-            shown_s: 0,
-            terminal,
-        }
+        Self { label: label.into(), started: Instant::now(), shown_s: 0, terminal }
     }
 
     /// Shows the time when it has moved far enough since the last call.

@@ -82,9 +82,7 @@ fn run_kernel_suites(
     host::prepare();
     let step = Step::start("compiling the kernel suites");
     let mut command = cargo(workspace, "test");
-    command
-        .args(["--no-run", "--package", "limiter-tests", "--target-dir"])
-        .arg(workspace.target());
+    command.args(["--no-run", "--package", "limiter-tests", "--target-dir"]).arg(workspace.target());
     run(&mut command)?;
     step.done();
     for suite in suites {
@@ -102,14 +100,8 @@ fn run_suite(
 ) -> Result<()> {
     let step = Step::start(suite.name.as_str());
     let mut command = cargo(workspace, "test");
-    command
-        .args(["--no-fail-fast", "--target-dir"])
-        .arg(workspace.target());
-    command
-        .args(&suite.cargo_args)
-        .args(name_filter)
-        .arg("--")
-        .args(args);
+    command.args(["--no-fail-fast", "--target-dir"]).arg(workspace.target());
+    command.args(&suite.cargo_args).args(name_filter).arg("--").args(args);
     if suite.threads == Threads::One && !args.iter().any(|arg| arg.starts_with("--test-threads")) {
         command.arg("--test-threads=1");
     }

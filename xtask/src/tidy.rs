@@ -19,10 +19,8 @@ use crate::workspace::Workspace;
 const SKIPPED_DIRS: [&str; 2] = ["target", ".git"];
 
 /// Words that the glossary replaces; spelled in halves, since this file is checked too.
-const REPLACED_WORDS: [(&str, &str); 2] = [
-    (concat!("white", "list"), "allow list"),
-    (concat!("black", "list"), "deny list"),
-];
+const REPLACED_WORDS: [(&str, &str); 2] =
+    [(concat!("white", "list"), "allow list"), (concat!("black", "list"), "deny list")];
 
 /// Files that may quote the replaced words: they say what not to write.
 const WORD_LISTS: [&str; 1] = ["docs/glossary.md"];
@@ -37,10 +35,7 @@ struct Problem {
 
 impl Problem {
     fn new(line: usize, text: impl Into<String>) -> Self {
-        Self {
-            line,
-            text: text.into(),
-        }
+        Self { line, text: text.into() }
     }
 }
 
@@ -59,29 +54,20 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
     for file in &files {
         let text = fs::read_to_string(file).map_err(Error::file("read", file))?;
         let path = file.strip_prefix(workspace.root()).unwrap_or(file);
-        report(
-            path,
-            check(path, &text, |target| workspace.root().join(target).exists()),
-        );
+        report(path, check(path, &text, |target| workspace.root().join(target).exists()));
     }
     let read = |path: &str| fs::read_to_string(workspace.root().join(path)).ok();
     report(Path::new(unsafe_places::HERE), unsafe_places::unused(read));
     if count == 0 {
         return Ok(());
     }
-    Err(Error::Unclean(format!(
-        "{count} problems in {} files",
-        files.len()
-    )))
+    Err(Error::Unclean(format!("{count} problems in {} files", files.len())))
 }
 
 fn check(path: &Path, text: &str, exists: impl Fn(&Path) -> bool) -> Vec<Problem> {
     let name = path.to_string_lossy();
-    let mut problems = if name.ends_with(".rs") {
-        rust::check(&name, text)
-    } else {
-        markdown::check(path, text, exists)
-    };
+    let mut problems =
+        if name.ends_with(".rs") { rust::check(&name, text) } else { markdown::check(path, text, exists) };
     if !WORD_LISTS.contains(&name.as_ref()) {
         problems.extend(replaced_words(text));
     }
@@ -95,10 +81,7 @@ fn replaced_words(text: &str) -> Vec<Problem> {
         let lower = line.to_lowercase();
         for (word, better) in REPLACED_WORDS {
             if lower.contains(word) {
-                problems.push(Problem::new(
-                    number,
-                    format!("the glossary says `{better}` for `{word}`"),
-                ));
+                problems.push(Problem::new(number, format!("the glossary says `{better}` for `{word}`")));
             }
         }
     }
@@ -108,11 +91,7 @@ fn replaced_words(text: &str) -> Vec<Problem> {
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(Error::file("list", dir))? {
         let path = entry.map_err(Error::file("list", dir))?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // A link could lead out of the checkout or round in a circle.
         if path.is_symlink() {
             continue;
@@ -121,10 +100,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             if !SKIPPED_DIRS.contains(&name.as_str()) {
                 collect(&path, files)?;
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "rs" || extension == "md")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "md") {
             files.push(path);
         }
     }

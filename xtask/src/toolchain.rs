@@ -43,17 +43,10 @@ struct RustcVersion {
 
 impl RustcVersion {
     fn parse(text: &str) -> Option<Self> {
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name))
-                .map(str::trim)
-        };
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let llvm = field("LLVM version:")?;
         let llvm_major = llvm.split('.').next()?.parse().ok()?;
-        Some(Self {
-            release: field("release:")?.to_owned(),
-            llvm_major,
-        })
+        Some(Self { release: field("release:")?.to_owned(), llvm_major })
     }
 }
 
@@ -81,10 +74,7 @@ impl Toolchain {
             Self::Nightly { .. } => {
                 let mut rustup = Command::new("rustup");
                 rustup.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
-                rustup
-                    .current_dir(workspace.root())
-                    .env_remove("RUSTUP_TOOLCHAIN")
-                    .env_remove("CARGO");
+                rustup.current_dir(workspace.root()).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
                 rustup
             }
         };
@@ -107,21 +97,12 @@ impl Toolchain {
     }
 
     fn debian(workspace: &Workspace) -> Result<Self> {
-        let text = capture(
-            Command::new(DEBIAN_RUSTC)
-                .arg("-vV")
-                .env_remove("LD_LIBRARY_PATH"),
-        )?;
+        let text = capture(Command::new(DEBIAN_RUSTC).arg("-vV").env_remove("LD_LIBRARY_PATH"))?;
         let Some(version) = RustcVersion::parse(&text) else {
             let what = format!("`{DEBIAN_RUSTC} -vV` does not name its release and LLVM version:\n{text}");
-            return Err(Error::Missing {
-                what,
-                remedies: Vec::new(),
-            });
+            return Err(Error::Missing { what, remedies: Vec::new() });
         };
-        let home = workspace
-            .tools()
-            .join(format!("bpf-linker-llvm-{}", version.llvm_major));
+        let home = workspace.tools().join(format!("bpf-linker-llvm-{}", version.llvm_major));
         let linker = home.join("bin/bpf-linker");
         if !linker_starts(&linker) {
             build_linker(workspace, &version, &home)?;
@@ -132,16 +113,12 @@ impl Toolchain {
 
 fn debian_compiler_is_complete() -> bool {
     let mut query = Command::new(DEBIAN_RUSTC);
-    query
-        .args(["--print", "target-libdir", "--target", BPF_TARGET])
-        .env_remove("LD_LIBRARY_PATH");
+    query.args(["--print", "target-libdir", "--target", BPF_TARGET]).env_remove("LD_LIBRARY_PATH");
     let Ok(lib_dir) = capture(&mut query) else {
         return false;
     };
     std::fs::read_dir(lib_dir.trim()).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
     })
 }
 
@@ -153,10 +130,7 @@ fn linker_starts(linker: &Path) -> bool {
 fn build_linker(workspace: &Workspace, rustc: &RustcVersion, home: &Path) -> Result<()> {
     let llvm = format!("llvm-{}", rustc.llvm_major);
     let llvm_dev = format!("{llvm}-dev");
-    debian::ensure(
-        workspace,
-        &[&llvm_dev, "libzstd-dev", "zlib1g-dev", "gcc", "libc6-dev"],
-    )?;
+    debian::ensure(workspace, &[&llvm_dev, "libzstd-dev", "zlib1g-dev", "gcc", "libc6-dev"])?;
 
     let step = Step::start(format!("building bpf-linker for LLVM {}, once", rustc.llvm_major));
     let mut install = cargo(workspace, "install");
@@ -194,10 +168,7 @@ mod tests {
     /// The linker follows the compiler's LLVM, so both numbers are read, not assumed.
     #[test]
     fn version_is_read_from_verbose_output() {
-        let version = RustcVersion {
-            release: "1.96.0".to_owned(),
-            llvm_major: 22,
-        };
+        let version = RustcVersion { release: "1.96.0".to_owned(), llvm_major: 22 };
         assert_eq!(RustcVersion::parse(DEBIAN), Some(version));
         assert_eq!(RustcVersion::parse("rustc 1.96.0\nrelease: 1.96.0\n"), None);
         assert_eq!(RustcVersion::parse("release: 1.96.0\nLLVM version: next\n"), None);

@@ -16,9 +16,7 @@ impl Workspace {
     pub(crate) fn find() -> Self {
         let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest_dir
-            .parent()
-            .map_or_else(|| manifest_dir.clone(), Path::to_owned);
+        let root = manifest_dir.parent().map_or_else(|| manifest_dir.clone(), Path::to_owned);
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .and_then(|dir| std::path::absolute(dir).ok())
             .unwrap_or_else(|| root.join("target"));

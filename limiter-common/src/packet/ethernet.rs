@@ -41,14 +41,8 @@ pub fn link(bytes: &impl Bytes) -> Result<Link, Stop> {
         tags += 1;
     }
     match ethertype {
-        IPV4 => Ok(Link {
-            family: Family::V4,
-            ip,
-        }),
-        IPV6 => Ok(Link {
-            family: Family::V6,
-            ip,
-        }),
+        IPV4 => Ok(Link { family: Family::V4, ip }),
+        IPV6 => Ok(Link { family: Family::V6, ip }),
         _ if is_vlan(ethertype) => Err(Stop::Unparseable),
         _ => Err(Stop::NotTcp),
     }

@@ -51,12 +51,7 @@ fn ipv4(bytes: &impl Bytes, ip: u32) -> Result<Segment, Stop> {
     if header_len < IPV4_LEN || len < header_len + Tcp::LEN {
         return Err(Stop::Unparseable);
     }
-    Ok(Segment {
-        family: Family::V4,
-        ip,
-        tcp: ip + header_len,
-        end: ip + len,
-    })
+    Ok(Segment { family: Family::V4, ip, tcp: ip + header_len, end: ip + len })
 }
 
 #[inline(always)]
@@ -81,21 +76,13 @@ fn ipv6<const CHAIN_MAX: u32>(bytes: &impl Bytes, ip: u32) -> Result<Segment, St
     if at + Tcp::LEN > end {
         return Err(Stop::Unparseable);
     }
-    Ok(Segment {
-        family: Family::V6,
-        ip,
-        tcp: at,
-        end,
-    })
+    Ok(Segment { family: Family::V6, ip, tcp: at, end })
 }
 
 /// Returns what follows the extension header of type `kind` at `at`, and its length.
 #[inline(always)]
 fn extension(bytes: &impl Bytes, kind: u8, at: u32) -> Result<(u8, u32), Stop> {
-    if !matches!(
-        kind,
-        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
-    ) {
+    if !matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION) {
         return Err(Stop::NotTcp);
     }
     let [next, len, offset_0, offset_1]: [u8; 4] = bytes.load(at).ok_or(Stop::Unparseable)?;

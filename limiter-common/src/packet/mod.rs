@@ -69,12 +69,7 @@ impl Segment {
     pub const fn unpack(packed: u64) -> Self {
         let family = if packed >> 63 == 0 { Family::V4 } else { Family::V6 };
         let end = (packed >> 32) as u32 & 0x7fff_ffff;
-        Self {
-            family,
-            ip: packed as u32 & OFFSET_MASK,
-            tcp: (packed >> 16) as u32 & OFFSET_MASK,
-            end,
-        }
+        Self { family, ip: packed as u32 & OFFSET_MASK, tcp: (packed >> 16) as u32 & OFFSET_MASK, end }
     }
 
     /// Returns the TCP header.

@@ -19,7 +19,5 @@ fn main() -> ExitCode {
             return Exit::Refused.into();
         }
     };
-    runtime
-        .block_on(ctl::run(args, colour, &mut io::stdout(), &mut io::stderr()))
-        .into()
+    runtime.block_on(ctl::run(args, colour, &mut io::stdout(), &mut io::stderr())).into()
 }

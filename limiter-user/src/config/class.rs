@@ -52,16 +52,8 @@ pub(super) fn classes(raw: &RawConfig, services: &[Service], problems: &mut Prob
 }
 
 fn treatment(raw: &RawClass, problems: &mut Problems) -> ClassTreatment {
-    let connections = value::limit(
-        "connections_per_source",
-        raw.connections_per_source.as_ref(),
-        problems,
-    );
-    let quota = value::quota(
-        "new_connections_per_source",
-        raw.new_connections_per_source.as_ref(),
-        problems,
-    );
+    let connections = value::limit("connections_per_source", raw.connections_per_source.as_ref(), problems);
+    let quota = value::quota("new_connections_per_source", raw.new_connections_per_source.as_ref(), problems);
     let limit_keys = [
         raw.connections_per_source.as_ref().map(|at| &at.key),
         raw.new_connections_per_source.as_ref().map(|at| &at.key),
@@ -71,11 +63,7 @@ fn treatment(raw: &RawClass, problems: &mut Problems) -> ClassTreatment {
     let name = raw.called();
     if let (Some(_), Some(deny)) = (exempt, deny) {
         let message = format!("class `{name}` is exempt and denied");
-        problems.add(
-            deny.key.clone(),
-            message,
-            "keep either `exempt = true` or `deny = true`",
-        );
+        problems.add(deny.key.clone(), message, "keep either `exempt = true` or `deny = true`");
     }
     let (treatment, word) = match (exempt, deny) {
         (Some(_), _) => (ClassTreatment::Exempt, "exempt"),
@@ -112,16 +100,8 @@ fn class_services(raw: &RawClass, services: &[Service], problems: &mut Problems)
         raw.head.absent_at(&list.span, message, help, problems);
     }
     let mut seen: HashMap<&str, Span> = HashMap::new();
-    for At {
-        value: name, span, ..
-    } in &list.value
-    {
-        let names = || {
-            services
-                .iter()
-                .map(|service| service.name.as_str())
-                .filter(|name| !name.is_empty())
-        };
+    for At { value: name, span, .. } in &list.value {
+        let names = || services.iter().map(|service| service.name.as_str()).filter(|name| !name.is_empty());
         if !names().any(|known| known == name) {
             problems.add(
                 span.clone(),
@@ -147,12 +127,7 @@ fn prefixes<'a>(raw: &'a RawClass, owners: &mut Owners<'a>, problems: &mut Probl
         other => {
             let span = other.as_ref().map_or(&raw.head.span, |list| &list.span);
             let message = format!("class `{}` has no prefixes", raw.called());
-            raw.head.absent_at(
-                span,
-                message,
-                "list some, such as `prefixes = [\"192.0.2.0/24\"]`",
-                problems,
-            );
+            raw.head.absent_at(span, message, "list some, such as `prefixes = [\"192.0.2.0/24\"]`", problems);
             return Vec::new();
         }
     };
@@ -161,9 +136,7 @@ fn prefixes<'a>(raw: &'a RawClass, owners: &mut Owners<'a>, problems: &mut Probl
         // A preset listed twice is one mistake, not one for each of its prefixes.
         let entries = spelled_out(at, problems);
         prefixes.extend(
-            entries
-                .into_iter()
-                .take_while(|entry| owners.claim(raw, entry.prefix, &at.span, problems)),
+            entries.into_iter().take_while(|entry| owners.claim(raw, entry.prefix, &at.span, problems)),
         );
     }
     prefixes
@@ -184,10 +157,7 @@ fn spelled_out(at: &At<String>, problems: &mut Problems) -> Vec<ClassPrefix> {
         return preset
             .prefixes
             .iter()
-            .map(|prefix| ClassPrefix {
-                prefix: *prefix,
-                preset: Some(preset.name),
-            })
+            .map(|prefix| ClassPrefix { prefix: *prefix, preset: Some(preset.name) })
             .collect();
     }
     let error = match prefix::parse(&at.value) {

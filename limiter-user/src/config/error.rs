@@ -56,11 +56,7 @@ impl fmt::Display for ConfigError {
                     let before = self.excerpt.chars().take(column - 1);
                     let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                     let carets = "^".repeat(self.width.max(1));
-                    write!(
-                        f,
-                        "\n{margin} |\n{line} | {}\n{margin} | {indent}{carets}",
-                        self.excerpt
-                    )?;
+                    write!(f, "\n{margin} |\n{line} | {}\n{margin} | {indent}{carets}", self.excerpt)?;
                 }
                 margin
             }
@@ -68,11 +64,7 @@ impl fmt::Display for ConfigError {
         if let Some((Place { line, column }, what)) = &self.related {
             write!(f, "\n{margin} = note: {file}:{line}:{column}: {what}")?;
         }
-        if self.help.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "\n{margin} = help: {}", self.help)
-        }
+        if self.help.is_empty() { Ok(()) } else { write!(f, "\n{margin} = help: {}", self.help) }
     }
 }
 
@@ -111,11 +103,7 @@ impl ConfigErrors {
     pub(super) fn not_text(path: &Path, bytes: &[u8], valid_up_to: usize) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let mut problems = Problems::default();
-        problems.add(
-            valid_up_to..valid_up_to + 1,
-            "this byte is not UTF-8",
-            "save the file as UTF-8",
-        );
+        problems.add(valid_up_to..valid_up_to + 1, "this byte is not UTF-8", "save the file as UTF-8");
         match problems.finish(path, &text) {
             Err(errors) => errors,
             Ok(()) => Self::without_place(path, "the file is not UTF-8".to_owned(), "save the file as UTF-8"),
@@ -132,10 +120,7 @@ impl ConfigErrors {
             excerpt: String::new(),
             width: 0,
         };
-        Self {
-            errors: vec![error],
-            omitted: 0,
-        }
+        Self { errors: vec![error], omitted: 0 }
     }
 }
 

@@ -15,18 +15,12 @@ pub(super) struct Head {
 impl Head {
     /// Returns the head of a table, given how many mistakes there were before it was read.
     pub(super) fn read(span: Span, before: usize, problems: &Problems) -> Self {
-        Self {
-            span,
-            is_torn: problems.count() > before,
-        }
+        Self { span, is_torn: problems.count() > before }
     }
 
     /// Returns the head of a file that is no TOML.
     pub(super) fn torn() -> Self {
-        Self {
-            span: 0..0,
-            is_torn: true,
-        }
+        Self { span: 0..0, is_torn: true }
     }
 
     /// Notes that something is absent, unless it may be among what could not be read.

@@ -106,11 +106,8 @@ impl Config {
         if serde_json::to_writer(Hashing(&mut hasher), &sorted).is_err() {
             hasher.update(self.file.text.as_bytes());
         }
-        let shown = hasher
-            .finalize()
-            .iter()
-            .take(HASH_BYTES)
-            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let shown =
+            hasher.finalize().iter().take(HASH_BYTES).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         format!("{shown:012x}")
     }
 

@@ -30,17 +30,10 @@ impl<'a> Owners<'a> {
             return true;
         };
         let (message, help) = if std::ptr::eq(*other, class) {
-            (
-                format!("{prefix} is listed twice in class `{}`", class.called()),
-                "remove one of the two",
-            )
+            (format!("{prefix} is listed twice in class `{}`", class.called()), "remove one of the two")
         } else {
             (
-                format!(
-                    "{prefix} is in both class `{}` and class `{}`",
-                    other.called(),
-                    class.called()
-                ),
+                format!("{prefix} is in both class `{}` and class `{}`", other.called(), class.called()),
                 "a prefix is in one class per service: remove it from one of the two",
             )
         };
@@ -51,10 +44,9 @@ impl<'a> Owners<'a> {
 
 fn share_a_service(a: &RawClass, b: &RawClass) -> bool {
     match (&a.services, &b.services) {
-        (Some(a), Some(b)) => a
-            .value
-            .iter()
-            .any(|name| b.value.iter().any(|other| other.value == name.value)),
+        (Some(a), Some(b)) => {
+            a.value.iter().any(|name| b.value.iter().any(|other| other.value == name.value))
+        }
         _ => true,
     }
 }

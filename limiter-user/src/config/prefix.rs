@@ -49,15 +49,9 @@ pub fn parse(text: &str) -> Result<IpNet, PrefixError> {
         .parse()
         .ok()
         .and_then(|length| IpNet::new(address, length).ok())
-        .ok_or_else(|| PrefixError::Length {
-            text: text.to_owned(),
-            limit,
-        })?;
+        .ok_or_else(|| PrefixError::Length { text: text.to_owned(), limit })?;
     if prefix.addr() != prefix.network() {
-        return Err(PrefixError::HostBits {
-            text: text.to_owned(),
-            meant: canonical(prefix),
-        });
+        return Err(PrefixError::HostBits { text: text.to_owned(), meant: canonical(prefix) });
     }
     Ok(canonical(prefix))
 }
@@ -71,9 +65,7 @@ pub fn canonical(prefix: IpNet) -> IpNet {
         return prefix;
     };
     // The length is at most 32: 96 was taken off.
-    Ipv4Net::new(v4, length)
-        .unwrap_or_else(|_| Ipv4Net::from(Ipv4Addr::UNSPECIFIED))
-        .into()
+    Ipv4Net::new(v4, length).unwrap_or_else(|_| Ipv4Net::from(Ipv4Addr::UNSPECIFIED)).into()
 }
 
 #[cfg(test)]
@@ -94,11 +86,7 @@ mod tests {
             ("::ffff:192.0.2.7", "192.0.2.7/32"),
             ("::ffff:0:0/96", "0.0.0.0/0"),
         ] {
-            assert_eq!(
-                parse(text).map(|prefix| prefix.to_string()),
-                Ok(meant.to_owned()),
-                "{text}"
-            );
+            assert_eq!(parse(text).map(|prefix| prefix.to_string()), Ok(meant.to_owned()), "{text}");
         }
     }
 
@@ -106,14 +94,8 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, says) in [
-            (
-                "192.0.2.7/24",
-                "`192.0.2.7/24` has host bits set; the prefix is 192.0.2.0/24",
-            ),
-            (
-                "2001:db8::1/64",
-                "`2001:db8::1/64` has host bits set; the prefix is 2001:db8::/64",
-            ),
+            ("192.0.2.7/24", "`192.0.2.7/24` has host bits set; the prefix is 192.0.2.0/24"),
+            ("2001:db8::1/64", "`2001:db8::1/64` has host bits set; the prefix is 2001:db8::/64"),
             ("192.0.2.0/33", "`192.0.2.0/33` has a length above 32"),
             ("2001:db8::/129", "`2001:db8::/129` has a length above 128"),
             ("192.0.2.0/+24", "`192.0.2.0/+24` is no prefix"),

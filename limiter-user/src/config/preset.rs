@@ -72,10 +72,7 @@ fn days_since_epoch((year, month, day): (u16, u8, u8)) -> u64 {
     let leap_years_before = |year: u64| (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400;
     let year = u64::from(year);
     let is_leap = leap_years_before(year + 1) > leap_years_before(year);
-    let before_month = BEFORE_MONTH
-        .get(usize::from(month.saturating_sub(1)))
-        .copied()
-        .unwrap_or_default();
+    let before_month = BEFORE_MONTH.get(usize::from(month.saturating_sub(1))).copied().unwrap_or_default();
     (year - 1970) * 365
         + (leap_years_before(year) - leap_years_before(1970))
         + before_month

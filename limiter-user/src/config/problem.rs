@@ -30,12 +30,7 @@ pub(super) struct Problems {
 impl Problems {
     /// Notes a mistake and what helps.
     pub(super) fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.found.push(Problem {
-            span,
-            message: message.into(),
-            help: help.into(),
-            related: None,
-        });
+        self.found.push(Problem { span, message: message.into(), help: help.into(), related: None });
     }
 
     /// Notes a mistake that has to do with another place.
@@ -47,12 +42,7 @@ impl Problems {
         related: (Span, impl Into<String>),
     ) {
         let related = Some((related.0, related.1.into()));
-        self.found.push(Problem {
-            span,
-            message: message.into(),
-            help: help.into(),
-            related,
-        });
+        self.found.push(Problem { span, message: message.into(), help: help.into(), related });
     }
 
     /// Returns how many there are.
@@ -68,10 +58,7 @@ impl Problems {
         self.found.sort_by_key(|problem| problem.span.start);
         let omitted = self.found.len().saturating_sub(SHOWN_MAX);
         let shown = self.found.into_iter().take(SHOWN_MAX);
-        Err(ConfigErrors {
-            errors: shown.map(|problem| problem.locate(file, text)).collect(),
-            omitted,
-        })
+        Err(ConfigErrors { errors: shown.map(|problem| problem.locate(file, text)).collect(), omitted })
     }
 }
 
@@ -80,20 +67,13 @@ impl Problem {
         let place = place(text, self.span.start);
         let line = text.lines().nth(place.line - 1).unwrap_or_default().trim_end();
         let excerpt = if line.len() > EXCERPT_LEN_MAX { "" } else { line };
-        let meant = text
-            .get(self.span.clone())
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default();
+        let meant = text.get(self.span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
         ConfigError {
             file: file.to_owned(),
             place: Some(place),
             message: self.message,
             help: self.help,
-            related: self
-                .related
-                .map(|(span, what)| (self::place(text, span.start), what)),
+            related: self.related.map(|(span, what)| (self::place(text, span.start), what)),
             excerpt: excerpt.to_owned(),
             width: meant.chars().count(),
         }

@@ -99,10 +99,7 @@ impl RawConfig {
                 };
                 problems.add(error.span().unwrap_or_default(), error.message(), help);
             }
-            return Self {
-                head: Head::torn(),
-                ..Self::default()
-            };
+            return Self { head: Head::torn(), ..Self::default() };
         }
         let top = Reader::new(&schema::TOP, table.get_ref(), problems);
         Self {

@@ -22,11 +22,7 @@ pub(super) struct At<T> {
 
 impl<T> At<T> {
     fn element(value: T, span: Span) -> Self {
-        Self {
-            value,
-            key: span.clone(),
-            span,
-        }
+        Self { value, key: span.clone(), span }
     }
 }
 
@@ -102,18 +98,10 @@ impl<'a, 't> Reader<'a, 't> {
             && value.get_ref().is_array()
         {
             let list = self.strings(key, problems)?;
-            return Some(At {
-                value: OrWord::Value(list.value),
-                span: list.span,
-                key: list.key,
-            });
+            return Some(At { value: OrWord::Value(list.value), span: list.span, key: list.key });
         }
         let word = self.string(key, problems)?;
-        Some(At {
-            value: OrWord::Word(word.value),
-            span: word.span,
-            key: word.key,
-        })
+        Some(At { value: OrWord::Word(word.value), span: word.span, key: word.key })
     }
 
     /// Reads a list of integers.
@@ -123,8 +111,7 @@ impl<'a, 't> Reader<'a, 't> {
 
     /// Reads an array of tables, each with the place of its head.
     pub(super) fn tables(&self, key: &'static str, problems: &mut Problems) -> Vec<At<&'a DeTable<'t>>> {
-        self.list(key, problems, DeValue::as_table)
-            .map_or_else(Vec::new, |list| list.value)
+        self.list(key, problems, DeValue::as_table).map_or_else(Vec::new, |list| list.value)
     }
 
     fn list<T>(
@@ -141,11 +128,7 @@ impl<'a, 't> Reader<'a, 't> {
                 None => self.wrong(key, element.get_ref(), element.span(), "lists", problems),
             }
         }
-        Some(At {
-            value: values,
-            span: list.span,
-            key: list.key,
-        })
+        Some(At { value: values, span: list.span, key: list.key })
     }
 
     fn typed<T>(
@@ -159,21 +142,12 @@ impl<'a, 't> Reader<'a, 't> {
         if converted.is_none() {
             self.wrong(key, value.get_ref(), value.span(), "is", problems);
         }
-        converted.map(|converted| At {
-            value: converted,
-            span: value.span(),
-            key: key_span,
-        })
+        converted.map(|converted| At { value: converted, span: value.span(), key: key_span })
     }
 
     fn entry(&self, key: &'static str) -> Option<(Span, &'a toml::Spanned<DeValue<'t>>)> {
-        debug_assert!(
-            self.section.keys.iter().any(|known| known.name == key),
-            "{key} is in the schema"
-        );
-        self.table
-            .get_key_value(key)
-            .map(|(key, value)| (key.span(), value))
+        debug_assert!(self.section.keys.iter().any(|known| known.name == key), "{key} is in the schema");
+        self.table.get_key_value(key).map(|(key, value)| (key.span(), value))
     }
 
     /// Notes a value of the wrong type.
@@ -185,11 +159,7 @@ impl<'a, 't> Reader<'a, 't> {
             }
             _ => format!("`{key}` {verb} {}", described(value)),
         };
-        problems.add(
-            span,
-            message,
-            format!("`{key}` takes {}", self.section.takes(key)),
-        );
+        problems.add(span, message, format!("`{key}` takes {}", self.section.takes(key)));
     }
 }
 
@@ -206,10 +176,7 @@ fn or_word<'a, 't, T>(
     value: &'a DeValue<'t>,
     convert: impl Fn(&'a DeValue<'t>) -> Option<T>,
 ) -> Option<OrWord<T>> {
-    value
-        .as_str()
-        .map(|word| OrWord::Word(word.to_owned()))
-        .or_else(|| convert(value).map(OrWord::Value))
+    value.as_str().map(|word| OrWord::Word(word.to_owned())).or_else(|| convert(value).map(OrWord::Value))
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

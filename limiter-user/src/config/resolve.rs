@@ -66,10 +66,7 @@ fn interfaces(raw: &RawConfig, problems: &mut Problems) -> Interfaces {
         problems.add(at.span.clone(), "`interfaces` is empty", help);
     }
     let mut seen = HashMap::new();
-    for At {
-        value: name, span, ..
-    } in names
-    {
+    for At { value: name, span, .. } in names {
         let is_letter = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
         if name.is_empty() || name.len() > INTERFACE_LEN_MAX || !name.bytes().all(is_letter) {
             let message = format!("`{name}` is no interface name");
@@ -100,11 +97,7 @@ fn attach(raw: &RawConfig, problems: &mut Problems) -> Attach {
     ];
     if let Some(at) = raw.attach.as_ref().filter(|at| at.value == "tcx") {
         let help = "use \"auto\", or \"none\" where another XDP program owns the interface: the gate alone is exact too";
-        problems.add(
-            at.span.clone(),
-            "attach mode `tcx` is not supported by this version",
-            help,
-        );
+        problems.add(at.span.clone(), "attach mode `tcx` is not supported by this version", help);
         return Attach::None;
     }
     value::choice("attach mode", raw.attach.as_ref(), &MODES, problems).unwrap_or(Attach::Auto)
@@ -116,20 +109,8 @@ fn source(raw: &RawSource, problems: &mut Problems) -> SourceLengths {
             .and_then(|length| u8::try_from(length).ok())
     };
     SourceLengths {
-        ipv4: length(
-            "ipv4_prefix_len",
-            raw.ipv4_prefix_len.as_ref(),
-            IPV4_PREFIX_LEN_MIN,
-            32,
-        )
-        .unwrap_or(32),
-        ipv6: length(
-            "ipv6_prefix_len",
-            raw.ipv6_prefix_len.as_ref(),
-            IPV6_PREFIX_LEN_MIN,
-            128,
-        )
-        .unwrap_or(64),
+        ipv4: length("ipv4_prefix_len", raw.ipv4_prefix_len.as_ref(), IPV4_PREFIX_LEN_MIN, 32).unwrap_or(32),
+        ipv6: length("ipv6_prefix_len", raw.ipv6_prefix_len.as_ref(), IPV6_PREFIX_LEN_MIN, 128).unwrap_or(64),
     }
 }
 
@@ -139,22 +120,10 @@ fn runtime(raw: &RawRuntime, problems: &mut Problems) -> Runtime {
     };
     let state_dir = path("state_dir", &raw.state_dir, "/var/lib/limiter");
     let pin_dir = path("pin_dir", &raw.pin_dir, "/sys/fs/bpf/limiter");
-    let control_socket = path(
-        "control_socket",
-        &raw.control_socket,
-        "/run/limiter/limiterd.sock",
-    );
-    if let Some(at) = raw
-        .control_socket
-        .as_ref()
-        .filter(|at| at.value.len() > SOCKET_PATH_LEN_MAX)
-    {
+    let control_socket = path("control_socket", &raw.control_socket, "/run/limiter/limiterd.sock");
+    if let Some(at) = raw.control_socket.as_ref().filter(|at| at.value.len() > SOCKET_PATH_LEN_MAX) {
         let message = format!("`control_socket` has {} bytes", at.value.len());
-        problems.add(
-            at.span.clone(),
-            message,
-            "the path of a Unix socket has at most 107 bytes",
-        );
+        problems.add(at.span.clone(), message, "the path of a Unix socket has at most 107 bytes");
     }
     let cgroup = match &raw.cgroup {
         Some(at) if at.value != "auto" => {
@@ -180,11 +149,7 @@ fn metrics_listen(at: Option<&At<String>>, problems: &mut Problems) -> SocketAdd
     };
     let Ok(address) = value.parse::<SocketAddr>() else {
         let message = format!("`metrics_listen` is `{value}`, which is no address and port");
-        problems.add(
-            span.clone(),
-            message,
-            "write it like \"127.0.0.1:9590\" or \"[::1]:9590\"",
-        );
+        problems.add(span.clone(), message, "write it like \"127.0.0.1:9590\" or \"[::1]:9590\"");
         return default;
     };
     if !address.ip().to_canonical().is_loopback() {

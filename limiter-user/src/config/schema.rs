@@ -39,10 +39,8 @@ pub(super) const TOP: Section = Section {
 };
 
 /// `[source]`.
-pub(super) const SOURCE: Section = Section {
-    title: "[source]",
-    keys: &[key("ipv4_prefix_len", NUMBER), key("ipv6_prefix_len", NUMBER)],
-};
+pub(super) const SOURCE: Section =
+    Section { title: "[source]", keys: &[key("ipv4_prefix_len", NUMBER), key("ipv6_prefix_len", NUMBER)] };
 
 /// `[runtime]`.
 pub(super) const RUNTIME: Section = Section {
@@ -54,10 +52,7 @@ pub(super) const RUNTIME: Section = Section {
         key("metrics_listen", "an address and port such as \"127.0.0.1:9590\""),
         key("cgroup", "\"auto\" or an absolute path in quotes"),
         key("keep_on_exit", FLAG),
-        key(
-            "observe_after_daemon_loss",
-            "a duration such as \"300s\", \"5m\" or \"2h\", or \"never\"",
-        ),
+        key("observe_after_daemon_loss", "a duration such as \"300s\", \"5m\" or \"2h\", or \"never\""),
     ],
 };
 
@@ -82,10 +77,7 @@ pub(super) const CLASS: Section = Section {
     title: "[[class]]",
     keys: &[
         key("name", "a name such as \"probe\""),
-        key(
-            "prefixes",
-            "a list of prefixes such as [\"192.0.2.0/24\", \"preset:gcp-lb\"]",
-        ),
+        key("prefixes", "a list of prefixes such as [\"192.0.2.0/24\", \"preset:gcp-lb\"]"),
         key("services", "a list of service names such as [\"smtp\"]"),
         key("exempt", FLAG),
         key("deny", FLAG),
@@ -98,11 +90,7 @@ pub(super) const CLASS: Section = Section {
 /// A quota.
 pub(super) const QUOTA_TABLE: Section = Section {
     title: "a quota",
-    keys: &[
-        key("per_minute", NUMBER),
-        key("per_second", NUMBER),
-        key("burst", NUMBER),
-    ],
+    keys: &[key("per_minute", NUMBER), key("per_second", NUMBER), key("burst", NUMBER)],
 };
 
 /// Every table.
@@ -111,10 +99,7 @@ pub(super) const ALL: [&Section; 6] = [&TOP, &SOURCE, &RUNTIME, &SERVICE, &CLASS
 impl Section {
     /// Returns what a key takes.
     pub(super) fn takes(&self, name: &str) -> &'static str {
-        self.keys
-            .iter()
-            .find(|key| key.name == name)
-            .map_or("another value", |key| key.takes)
+        self.keys.iter().find(|key| key.name == name).map_or("another value", |key| key.takes)
     }
 
     /// Returns what helps somebody who wrote a key that this table lacks.
@@ -131,10 +116,7 @@ impl Section {
         if homes.is_empty() {
             return format!("keys here are {}", listed(names()));
         }
-        format!(
-            "`{name}` belongs in {}; keys after a [table] line belong to that table",
-            homes.join(" or ")
-        )
+        format!("`{name}` belongs in {}; keys after a [table] line belong to that table", homes.join(" or "))
     }
 }
 
@@ -144,12 +126,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
     // One slip in three letters is still the same word.
     let allowed = (word.chars().count() / 3).max(1);
     candidates
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word, &candidate.replace('-', "_")),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.replace('-', "_")), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -157,8 +134,5 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
 
 /// Returns words in backticks, separated by commas.
 pub(super) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    words
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -16,11 +16,7 @@ use crate::policy::ids::SERVICES_MAX;
 pub(super) fn services(raw: &RawConfig, mode: Mode, problems: &mut Problems) -> Vec<Service> {
     if raw.services.is_empty() {
         let help = "add one, such as [[service]] with `name = \"smtp\"` and `ports = [25]`";
-        raw.head.absent(
-            "no service is configured: nothing would be guarded",
-            help,
-            problems,
-        );
+        raw.head.absent("no service is configured: nothing would be guarded", help, problems);
     }
     if let Some(extra) = raw.services.get(SERVICES_MAX) {
         let message = format!("{} services are too many", raw.services.len());
@@ -29,10 +25,7 @@ pub(super) fn services(raw: &RawConfig, mode: Mode, problems: &mut Problems) -> 
     }
     let mut names = HashMap::new();
     let mut ports = HashMap::new();
-    raw.services
-        .iter()
-        .map(|raw| service(raw, mode, &mut names, &mut ports, problems))
-        .collect()
+    raw.services.iter().map(|raw| service(raw, mode, &mut names, &mut ports, problems)).collect()
 }
 
 fn service<'a>(
@@ -48,10 +41,7 @@ fn service<'a>(
     let connections_per_source = limit("connections_per_source", raw.connections_per_source.as_ref());
     let connections_total = limit("connections_total", raw.connections_total.as_ref());
     let mut quota = |key, at| value::quota(key, at, problems).unwrap_or(QuotaSetting::NONE);
-    let new_connections = quota(
-        "new_connections_per_source",
-        raw.new_connections_per_source.as_ref(),
-    );
+    let new_connections = quota("new_connections_per_source", raw.new_connections_per_source.as_ref());
     let syn_quota = quota("syn_quota_per_source", raw.syn_quota_per_source.as_ref());
     let refusals = [("reset", RefuseWith::Reset), ("drop", RefuseWith::Drop)];
     Service {
@@ -75,10 +65,7 @@ pub(super) fn unique<'a>(
     names: &mut HashMap<&'a str, Span>,
     problems: &mut Problems,
 ) {
-    let Some(At {
-        value: name, span, ..
-    }) = name
-    else {
+    let Some(At { value: name, span, .. }) = name else {
         return;
     };
     if let Some(first) = names.get(name.as_str()) {
@@ -101,29 +88,17 @@ fn ports<'a>(
 ) -> Vec<u16> {
     let name = raw.name.as_ref().map_or("", |name| name.value.as_str());
     let Some(list) = &raw.ports else {
-        raw.head.absent(
-            format!("service `{name}` has no ports"),
-            "add `ports = [25]` or the like",
-            problems,
-        );
+        raw.head.absent(format!("service `{name}` has no ports"), "add `ports = [25]` or the like", problems);
         return Vec::new();
     };
     if list.value.is_empty() {
         let message = format!("service `{name}` has no ports");
-        raw.head
-            .absent_at(&list.span, message, "list at least one port", problems);
+        raw.head.absent_at(&list.span, message, "list at least one port", problems);
     }
     let mut ports = Vec::with_capacity(list.value.len());
-    for At {
-        value: number, span, ..
-    } in &list.value
-    {
+    for At { value: number, span, .. } in &list.value {
         let Some(port) = u16::try_from(*number).ok().filter(|port| *port != 0) else {
-            problems.add(
-                span.clone(),
-                format!("{number} is no port"),
-                "expected 1 to 65535",
-            );
+            problems.add(span.clone(), format!("{number} is no port"), "expected 1 to 65535");
             continue;
         };
         if let Some((owner, first)) = taken.get(number) {

@@ -16,19 +16,10 @@ fn shipped(file: &str) -> Config {
 
 /// A service by name: ports, connections, quota count and burst.
 fn limits<'a>(config: &'a Config, name: &str) -> (&'a [u16], u32, u32, u32) {
-    let service = config
-        .services
-        .iter()
-        .find(|service| service.name == name)
-        .unwrap();
+    let service = config.services.iter().find(|service| service.name == name).unwrap();
     let quota = service.new_connections_per_source;
     assert_eq!(quota.period, Period::Minute);
-    (
-        &service.ports,
-        service.connections_per_source,
-        quota.count,
-        quota.burst,
-    )
+    (&service.ports, service.connections_per_source, quota.count, quota.burst)
 }
 
 /// The default file holds the defaults that a mail administrator expects, and only observes.
@@ -40,18 +31,8 @@ fn the_default_file_has_the_defaults() {
     assert_eq!(limits(&config, "imap"), (&[143, 993][..], 300, 600, 200));
     assert_eq!(limits(&config, "pop"), (&[110, 995][..], 50, 300, 60));
     assert_eq!(limits(&config, "sieve"), (&[4190][..], 20, 60, 20));
-    assert!(
-        config
-            .services
-            .iter()
-            .all(|service| service.mode == Mode::Observe)
-    );
-    assert!(
-        config
-            .services
-            .iter()
-            .all(|service| service.connections_total == 0)
-    );
+    assert!(config.services.iter().all(|service| service.mode == Mode::Observe));
+    assert!(config.services.iter().all(|service| service.connections_total == 0));
     let bare = parse("[[service]]\nname = \"smtp\"\nports = [25]\n");
     assert_eq!(config.source, bare.source);
     assert_eq!(config.runtime, bare.runtime);
@@ -61,22 +42,13 @@ fn the_default_file_has_the_defaults() {
 /// What is commented out in the default file is right as well.
 #[test]
 fn the_commented_examples_parse() {
-    let text = shipped("limiter.toml")
-        .file
-        .text
-        .replace("# [[class]]", "[[class]]");
-    let keys = [
-        "name",
-        "prefixes",
-        "exempt",
-        "deny",
-        "services",
-        "connections_total",
-    ];
+    let text = shipped("limiter.toml").file.text.replace("# [[class]]", "[[class]]");
+    let keys = ["name", "prefixes", "exempt", "deny", "services", "connections_total"];
     let limits = ["connections_per_source", "new_connections_per_source"];
-    let text = keys.into_iter().chain(limits).fold(text, |text, key| {
-        text.replace(&format!("# {key} = "), &format!("{key} = "))
-    });
+    let text = keys
+        .into_iter()
+        .chain(limits)
+        .fold(text, |text, key| text.replace(&format!("# {key} = "), &format!("{key} = ")));
     let config = parse(&text);
     let names: Vec<_> = config.classes.iter().map(|class| class.name.as_str()).collect();
     assert_eq!(names, ["balancer", "webmail", "abusers"]);
@@ -88,13 +60,7 @@ fn the_commented_examples_parse() {
 fn the_examples_parse() {
     for file in ["mx.toml", "submission.toml", "imap.toml"] {
         let config = shipped(&format!("examples/{file}"));
-        assert!(
-            config
-                .services
-                .iter()
-                .any(|service| service.mode == Mode::Enforce),
-            "{file} enforces"
-        );
+        assert!(config.services.iter().any(|service| service.mode == Mode::Enforce), "{file} enforces");
         assert_eq!(config.warnings(), Vec::<String>::new(), "{file}");
     }
     assert_eq!(shipped("examples/mx.toml").presets(), [&preset::ALL[0]]);
@@ -125,32 +91,15 @@ fn every_key_is_documented() {
     let docs = fs::read_to_string(path).unwrap();
     for section in schema::ALL {
         for key in section.keys {
-            assert!(
-                docs.contains(&format!("`{}`", key.name)),
-                "`{}` of {}",
-                key.name,
-                section.title
-            );
+            assert!(docs.contains(&format!("`{}`", key.name)), "`{}` of {}", key.name, section.title);
         }
     }
     for preset in preset::ALL {
         let (year, month, day) = preset.dated;
-        assert!(
-            docs.contains(&format!("`preset:{}`", preset.name)),
-            "{}",
-            preset.name
-        );
-        assert!(
-            docs.contains(&format!("{year}-{month:02}-{day:02}")),
-            "date of {}",
-            preset.name
-        );
+        assert!(docs.contains(&format!("`preset:{}`", preset.name)), "{}", preset.name);
+        assert!(docs.contains(&format!("{year}-{month:02}-{day:02}")), "date of {}", preset.name);
         for prefix in preset.prefixes {
-            assert!(
-                docs.contains(&prefix.to_string().replace("/32", "")),
-                "{prefix} of {}",
-                preset.name
-            );
+            assert!(docs.contains(&prefix.to_string().replace("/32", "")), "{prefix} of {}", preset.name);
         }
     }
 }

@@ -90,24 +90,15 @@ fn every_key_arrives() {
         critical = true
     "#,
     );
-    assert_eq!(
-        config.interfaces,
-        Interfaces::Named(vec!["eth0".to_owned(), "eth1.25".to_owned()])
-    );
-    assert_eq!(
-        (config.attach, config.source),
-        (Attach::None, SourceLengths { ipv4: 24, ipv6: 48 })
-    );
+    assert_eq!(config.interfaces, Interfaces::Named(vec!["eth0".to_owned(), "eth1.25".to_owned()]));
+    assert_eq!((config.attach, config.source), (Attach::None, SourceLengths { ipv4: 24, ipv6: 48 }));
     let runtime = config.runtime;
     assert_eq!(
         [runtime.state_dir, runtime.pin_dir, runtime.control_socket],
         ["/a", "/b", "/c"].map(PathBuf::from)
     );
     assert_eq!(runtime.metrics_listen.to_string(), "[::1]:1");
-    assert_eq!(
-        (runtime.cgroup, runtime.keep_on_exit),
-        (Cgroup::Path("/d".into()), true)
-    );
+    assert_eq!((runtime.cgroup, runtime.keep_on_exit), (Cgroup::Path("/d".into()), true));
     assert_eq!(runtime.observe_after_daemon_loss, Some(Duration::from_mins(90)));
     let quota = |count, period, burst| QuotaSetting { count, period, burst };
     let [first, second] = config.services.try_into().unwrap();
@@ -125,16 +116,10 @@ fn every_key_arrives() {
     assert_eq!(first, expected);
     assert_eq!((second.mode, second.connections_per_source), (Mode::Enforce, 0));
     let [class] = config.classes.try_into().unwrap();
-    let prefix = |text: &str, preset| ClassPrefix {
-        prefix: text.parse().unwrap(),
-        preset,
-    };
+    let prefix = |text: &str, preset| ClassPrefix { prefix: text.parse().unwrap(), preset };
     let expected = Class {
         name: "c".to_owned(),
-        prefixes: vec![
-            prefix("192.0.2.7/32", None),
-            prefix("168.63.129.16/32", Some("azure-lb")),
-        ],
+        prefixes: vec![prefix("192.0.2.7/32", None), prefix("168.63.129.16/32", Some("azure-lb"))],
         services: Some(vec!["b".to_owned()]),
         treatment: ClassTreatment::Limited {
             connections_per_source: Some(0),
@@ -178,15 +163,9 @@ fn the_hash_is_that_of_the_meaning() {
     let hash = parse(&format!("{SERVICE}{two}")).hash();
     assert_eq!(hash.len(), 12);
     let reordered = two.replace("143, 993", "993, 143");
-    assert_eq!(
-        parse(&format!("# hello\nmode = \"observe\"\n{reordered}{SERVICE}")).hash(),
-        hash
-    );
+    assert_eq!(parse(&format!("# hello\nmode = \"observe\"\n{reordered}{SERVICE}")).hash(), hash);
     assert_ne!(parse(&format!("mode = \"enforce\"\n{SERVICE}{two}")).hash(), hash);
-    assert_ne!(
-        parse(&format!("{SERVICE}connections_per_source = 5\n{two}")).hash(),
-        hash
-    );
+    assert_ne!(parse(&format!("{SERVICE}connections_per_source = 5\n{two}")).hash(), hash);
 }
 
 /// An enforcing service that no exempt class holds for is worth a warning.
@@ -194,21 +173,12 @@ fn the_hash_is_that_of_the_meaning() {
 fn enforcing_without_exemption_is_warned_of() {
     let exempt = "[[class]]\nname = \"probe\"\nprefixes = [\"192.0.2.1\"]\nexempt = true\n";
     let imap = "[[service]]\nname = \"imap\"\nports = [143]\n";
-    assert!(
-        parse(SERVICE).warnings().is_empty(),
-        "observing needs no exemption"
-    );
-    let warnings = parse(&format!(
-        "mode = \"enforce\"\n{SERVICE}{imap}{exempt}services = [\"imap\"]\n"
-    ))
-    .warnings();
+    assert!(parse(SERVICE).warnings().is_empty(), "observing needs no exemption");
+    let warnings =
+        parse(&format!("mode = \"enforce\"\n{SERVICE}{imap}{exempt}services = [\"imap\"]\n")).warnings();
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("service `smtp` enforces"), "{warnings:?}");
-    assert!(
-        parse(&format!("mode = \"enforce\"\n{SERVICE}{imap}{exempt}"))
-            .warnings()
-            .is_empty()
-    );
+    assert!(parse(&format!("mode = \"enforce\"\n{SERVICE}{imap}{exempt}")).warnings().is_empty());
 }
 
 /// All mistakes are shown together, in the order of the file, with their count.
@@ -218,11 +188,8 @@ fn all_mistakes_are_shown_in_order() {
         "mode = \"on\"\n[[class]]\nname = \"a b\"\nprefixes = [\"192.0.2.1/24\", \"x\"]\nexempt = true\n\
          [[service]]\nname = \"smtp\"\nports = [0]\nconections_per_source = 1\n",
     );
-    let places: Vec<_> = errors
-        .iter()
-        .filter_map(|error| error.place)
-        .map(|place| (place.line, place.column))
-        .collect();
+    let places: Vec<_> =
+        errors.iter().filter_map(|error| error.place).map(|place| (place.line, place.column)).collect();
     assert_eq!(places, [(1, 8), (3, 8), (4, 13), (4, 29), (8, 10), (9, 1)]);
     assert_eq!(errors.count(), 6);
     assert!(errors.to_string().ends_with("6 errors in the configuration"));
@@ -247,9 +214,8 @@ test.toml:5:9: error: unknown mode `\u{e4}`
 #[test]
 fn a_flood_of_mistakes_is_cut_short() {
     let prefixes = "\"x\", ".repeat(100_000);
-    let errors = errors(&format!(
-        "{SERVICE}[[class]]\nname = \"a\"\nexempt = true\nprefixes = [{prefixes}]\n"
-    ));
+    let errors =
+        errors(&format!("{SERVICE}[[class]]\nname = \"a\"\nexempt = true\nprefixes = [{prefixes}]\n"));
     assert_eq!((errors.count(), errors.iter().count()), (100_000, 100));
     assert!(errors.to_string().contains("... and 99900 more"));
 }
@@ -260,17 +226,11 @@ fn too_many_tables_are_refused() {
     let service = |n: u32| format!("[[service]]\nname = \"s{n}\"\nports = [{n}]\n");
     let services = (1..=16).map(service).collect::<Vec<_>>().concat();
     let shown = errors(&services).to_string();
-    assert!(
-        shown.starts_with("test.toml:46:1: error: 16 services are too many"),
-        "{shown}"
-    );
+    assert!(shown.starts_with("test.toml:46:1: error: 16 services are too many"), "{shown}");
     let class = |n: u32| format!("[[class]]\nname = \"c{n}\"\nprefixes = [\"::{n}\"]\nexempt = true\n");
     let classes = (1..=29).map(class).collect::<Vec<_>>().concat();
     let shown = errors(&format!("{SERVICE}{classes}")).to_string();
-    assert!(
-        shown.starts_with("test.toml:116:1: error: 29 classes are too many"),
-        "{shown}"
-    );
+    assert!(shown.starts_with("test.toml:116:1: error: 29 classes are too many"), "{shown}");
     assert!(shown.contains("there can be 28"), "{shown}");
 }
 
@@ -289,9 +249,6 @@ fn unreadable_files_are_named() {
     );
     assert!(shown(&dir).contains("help: name a file"));
     let not_text = shown(&latin1);
-    assert!(
-        not_text.contains("latin1.toml:2:6: error: this byte is not UTF-8"),
-        "{not_text}"
-    );
+    assert!(not_text.contains("latin1.toml:2:6: error: this byte is not UTF-8"), "{not_text}");
     fs::remove_dir_all(&dir).unwrap();
 }

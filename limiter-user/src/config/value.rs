@@ -46,10 +46,7 @@ pub(super) fn choice<T: Copy>(
     problems: &mut Problems,
 ) -> Option<T> {
     let at = at?;
-    let found = options
-        .iter()
-        .find(|(word, _)| *word == at.value)
-        .map(|(_, value)| *value);
+    let found = options.iter().find(|(word, _)| *word == at.value).map(|(_, value)| *value);
     if found.is_none() {
         let words = || options.iter().map(|(word, _)| *word);
         let message = format!("unknown {key} `{}`", at.value);
@@ -78,11 +75,7 @@ pub(super) fn number(
         return u32::try_from(at.value).ok();
     }
     let message = format!("`{key}` is {}", at.value);
-    problems.add(
-        at.span.clone(),
-        message,
-        format!("expected {} to {}", range.start(), range.end()),
-    );
+    problems.add(at.span.clone(), message, format!("expected {} to {}", range.start(), range.end()));
     None
 }
 
@@ -94,19 +87,11 @@ pub(super) fn limit(key: &str, at: Option<&RawLimit>, problems: &mut Problems) -
         OrWord::Value(0) => {
             let help =
                 "to refuse everybody make a [[class]] with `deny = true`; for no limit write \"unlimited\"";
-            problems.add(
-                span.clone(),
-                format!("`{key}` is 0, which would refuse every connection"),
-                help,
-            );
+            problems.add(span.clone(), format!("`{key}` is 0, which would refuse every connection"), help);
             None
         }
         OrWord::Value(count) => {
-            let at = At {
-                value: *count,
-                span: span.clone(),
-                key: span.clone(),
-            };
+            let at = At { value: *count, span: span.clone(), key: span.clone() };
             number(key, &at, CONNECTIONS, problems)
         }
     }
@@ -141,11 +126,7 @@ pub(super) fn quota(key: &str, at: Option<&RawQuota>, problems: &mut Problems) -
             return None;
         }
     };
-    Some(QuotaSetting {
-        count: rate?,
-        period,
-        burst: burst?,
-    })
+    Some(QuotaSetting { count: rate?, period, burst: burst? })
 }
 
 /// Returns whether a word says that there is no limit.
@@ -153,11 +134,7 @@ fn unlimited(key: &str, word: &str, span: &Span, problems: &mut Problems) -> boo
     let is_unlimited = word == UNLIMITED;
     if !is_unlimited {
         let message = format!("`{key}` is `{word}`");
-        problems.add(
-            span.clone(),
-            message,
-            "expected a number without quotes, or \"unlimited\"",
-        );
+        problems.add(span.clone(), message, "expected a number without quotes, or \"unlimited\"");
     }
     is_unlimited
 }
@@ -170,11 +147,7 @@ pub(super) fn name(
     problems: &mut Problems,
 ) -> Option<String> {
     let Some(At { value, span, .. }) = at else {
-        head.absent(
-            format!("a {kind} without a name"),
-            "add `name = \"...\"`",
-            problems,
-        );
+        head.absent(format!("a {kind} without a name"), "add `name = \"...\"`", problems);
         return None;
     };
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -190,10 +163,7 @@ pub(super) fn name(
         return Some(value.clone());
     };
     let help = if problem == "is reserved" {
-        format!(
-            "choose another name; reserved are {}",
-            listed(RESERVED.into_iter())
-        )
+        format!("choose another name; reserved are {}", listed(RESERVED.into_iter()))
     } else {
         "a name has 1 to 32 of the characters a-z, 0-9 and -".to_owned()
     };

@@ -56,9 +56,7 @@ impl Client {
     /// Returns a client of the daemon behind `socket`; it connects anew for each request.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self {
-            socket: socket.to_owned(),
-        }
+        Self { socket: socket.to_owned() }
     }
 
     /// Asks for something.
@@ -71,8 +69,7 @@ impl Client {
         route: &str,
         query: &impl Serialize,
     ) -> Result<T, ClientError> {
-        self.call(Method::GET, &with_query(route, query)?, Bytes::new())
-            .await
+        self.call(Method::GET, &with_query(route, query)?, Bytes::new()).await
     }
 
     /// Asks for a change.
@@ -99,8 +96,7 @@ impl Client {
         route: &str,
         query: &impl Serialize,
     ) -> Result<T, ClientError> {
-        self.call(Method::DELETE, &with_query(route, query)?, Bytes::new())
-            .await
+        self.call(Method::DELETE, &with_query(route, query)?, Bytes::new()).await
     }
 
     /// Asks for something that comes line by line.
@@ -109,13 +105,8 @@ impl Client {
     ///
     /// As [`Client::get`].
     pub async fn follow(&self, route: &str, query: &impl Serialize) -> Result<Lines, ClientError> {
-        let response = self
-            .send(Method::GET, &with_query(route, query)?, Bytes::new())
-            .await?;
-        Ok(Lines {
-            body: response.into_body(),
-            pending: BytesMut::new(),
-        })
+        let response = self.send(Method::GET, &with_query(route, query)?, Bytes::new()).await?;
+        Ok(Lines { body: response.into_body(), pending: BytesMut::new() })
     }
 
     async fn call<T: DeserializeOwned>(
@@ -125,12 +116,7 @@ impl Client {
         body: Bytes,
     ) -> Result<T, ClientError> {
         let response = self.send(method, uri, body).await?;
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(ClientError::HungUp)?
-            .aggregate();
+        let body = response.into_body().collect().await.map_err(ClientError::HungUp)?.aggregate();
         serde_json::from_reader(body.reader()).map_err(ClientError::Protocol)
     }
 
@@ -138,13 +124,9 @@ impl Client {
     async fn send(&self, method: Method, uri: &str, body: Bytes) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(|source| ClientError::Unreachable {
-                socket: self.socket.clone(),
-                source,
-            })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(ClientError::HungUp)?;
+            .map_err(|source| ClientError::Unreachable { socket: self.socket.clone(), source })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::HungUp)?;
         // What goes wrong with the connection shows in the answer that does not come.
         tokio::spawn(connection);
         let request = Request::builder()
@@ -159,12 +141,7 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(ClientError::HungUp)?
-            .aggregate();
+        let body = response.into_body().collect().await.map_err(ClientError::HungUp)?.aggregate();
         let body = serde_json::from_reader(body.reader()).map_err(ClientError::Protocol)?;
         Err(ClientError::Refused { status, body })
     }
@@ -187,9 +164,7 @@ impl Lines {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line = self.pending.split_to(end + 1);
-                return serde_json::from_slice(&line)
-                    .map(Some)
-                    .map_err(ClientError::Protocol);
+                return serde_json::from_slice(&line).map(Some).map_err(ClientError::Protocol);
             }
             match self.body.frame().await {
                 None => return Ok(None),
@@ -207,22 +182,14 @@ impl Lines {
 /// Returns a route with the fields of `query` behind it.
 fn with_query(route: &str, query: &impl Serialize) -> Result<String, ClientError> {
     let value = serde_json::to_value(query).map_err(ClientError::Protocol)?;
-    let fields = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !value.is_null());
+    let fields = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let pairs: Vec<String> = fields
         .map(|(name, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             format!("{name}={}", percent_encoded(&text))
         })
         .collect();
-    if pairs.is_empty() {
-        Ok(route.to_owned())
-    } else {
-        Ok(format!("{route}?{}", pairs.join("&")))
-    }
+    if pairs.is_empty() { Ok(route.to_owned()) } else { Ok(format!("{route}?{}", pairs.join("&"))) }
 }
 
 /// Returns text as it may stand in a query: everything but RFC 3986's unreserved characters is escaped.
@@ -245,17 +212,10 @@ mod tests {
     /// A prefix and a name with a space survive the query string; what is absent is left out.
     #[test]
     fn queries_are_escaped() {
-        let rules = RuleQuery {
-            prefix: "2001:db8::/32".into(),
-            service: Some("a b".into()),
-        };
+        let rules = RuleQuery { prefix: "2001:db8::/32".into(), service: Some("a b".into()) };
         let uri = with_query("/v1/rules", &rules).unwrap();
         assert_eq!(uri, "/v1/rules?prefix=2001%3Adb8%3A%3A%2F32&service=a%20b");
-        let top = TopQuery {
-            service: None,
-            by: crate::control::protocol::TopBy::New,
-            limit: None,
-        };
+        let top = TopQuery { service: None, by: crate::control::protocol::TopBy::New, limit: None };
         assert_eq!(with_query("/v1/top", &top).unwrap(), "/v1/top?by=new");
         assert_eq!(with_query("/v1/status", &()).unwrap(), "/v1/status");
     }

@@ -37,24 +37,14 @@ pub struct RequestError {
 impl RequestError {
     /// Returns an error of this kind; `error` says what is wrong, `remedy` what helps.
     pub fn new(kind: Kind, error: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            kind,
-            body: ErrorBody {
-                error: error.into(),
-                remedy: remedy.into(),
-            },
-        }
+        Self { kind, body: ErrorBody { error: error.into(), remedy: remedy.into() } }
     }
 
     /// Returns the error for a service that does not exist, which names those that do.
     #[must_use]
     pub fn no_such_service<'a>(name: &str, services: impl IntoIterator<Item = &'a str>) -> Self {
         let known = services.into_iter().collect::<Vec<_>>().join(", ");
-        Self::new(
-            Kind::NotFound,
-            format!("no service is named `{name}`"),
-            format!("services are: {known}"),
-        )
+        Self::new(Kind::NotFound, format!("no service is named `{name}`"), format!("services are: {known}"))
     }
 
     /// Returns the HTTP status.

@@ -86,11 +86,7 @@ impl Caller {
     /// Returns the caller as rules and logs name it.
     fn name(self) -> String {
         let number = |n: Option<i64>| n.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
-        format!(
-            "uid {} pid {}",
-            number(self.uid.map(i64::from)),
-            number(self.pid.map(i64::from))
-        )
+        format!("uid {} pid {}", number(self.uid.map(i64::from)), number(self.pid.map(i64::from)))
     }
 }
 
@@ -108,25 +104,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Writer {
                 "run limiterctl as root",
             )
         };
-        let caller = ConnectInfo::<Caller>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| forbidden())?;
+        let caller =
+            ConnectInfo::<Caller>::from_request_parts(parts, state).await.map_err(|_| forbidden())?;
         let own_uid = nix::unistd::geteuid().as_raw();
-        if caller.0.may_write(own_uid) {
-            Ok(Self(caller.0))
-        } else {
-            Err(forbidden())
-        }
+        if caller.0.may_write(own_uid) { Ok(Self(caller.0)) } else { Err(forbidden()) }
     }
 }
 
 impl From<Stopped> for RequestError {
     fn from(stopped: Stopped) -> Self {
-        Self::new(
-            Kind::Stopping,
-            stopped.to_string(),
-            "start it again, then repeat the command",
-        )
+        Self::new(Kind::Stopping, stopped.to_string(), "start it again, then repeat the command")
     }
 }
 
@@ -146,11 +133,7 @@ async fn add(
     request: Result<Json<RuleRequest>, JsonRejection>,
 ) -> Reply<RuleChange> {
     let Json(request) = request?;
-    Ok(Json(
-        daemon
-            .ask(move |daemon, now| daemon.add_rule(request, caller.name(), now))
-            .await??,
-    ))
+    Ok(Json(daemon.ask(move |daemon, now| daemon.add_rule(request, caller.name(), now)).await??))
 }
 
 async fn remove(
@@ -159,11 +142,7 @@ async fn remove(
     query: Result<Query<RuleQuery>, QueryRejection>,
 ) -> Reply<RuleRemoval> {
     let Query(query) = query?;
-    Ok(Json(
-        daemon
-            .ask(move |daemon, now| daemon.remove_rules(&query, &caller.name(), now))
-            .await??,
-    ))
+    Ok(Json(daemon.ask(move |daemon, now| daemon.remove_rules(&query, &caller.name(), now)).await??))
 }
 
 async fn check(
@@ -171,16 +150,12 @@ async fn check(
     query: Result<Query<CheckQuery>, QueryRejection>,
 ) -> Reply<Check> {
     let Query(query) = query?;
-    Ok(Json(
-        daemon.ask(move |daemon, now| daemon.check(&query, now)).await??,
-    ))
+    Ok(Json(daemon.ask(move |daemon, now| daemon.check(&query, now)).await??))
 }
 
 async fn top(State(daemon): State<Handle>, query: Result<Query<TopQuery>, QueryRejection>) -> Reply<Top> {
     let Query(query) = query?;
-    Ok(Json(
-        daemon.ask(move |daemon, now| daemon.top(&query, now)).await??,
-    ))
+    Ok(Json(daemon.ask(move |daemon, now| daemon.top(&query, now)).await??))
 }
 
 async fn mode(
@@ -189,11 +164,7 @@ async fn mode(
     request: Result<Json<ModeRequest>, JsonRejection>,
 ) -> Reply<PolicyChange> {
     let Json(request) = request?;
-    Ok(Json(
-        daemon
-            .ask(move |daemon, now| daemon.set_mode(&request, &caller.name(), now))
-            .await??,
-    ))
+    Ok(Json(daemon.ask(move |daemon, now| daemon.set_mode(&request, &caller.name(), now)).await??))
 }
 
 async fn reload(State(daemon): State<Handle>, Writer(caller): Writer) -> Reply<PolicyChange> {
@@ -230,11 +201,7 @@ async fn drops(
             }
         }
     });
-    Ok((
-        [(header::CONTENT_TYPE, "application/x-ndjson")],
-        Body::new(Lines(lines)),
-    )
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines(lines))).into_response())
 }
 
 /// Returns a refusal as one line of JSON.
@@ -256,19 +223,13 @@ impl HttpBody for Lines {
         mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
-            .poll_recv(context)
-            .map(|line| line.map(|line| Ok(Frame::data(line))))
+        self.0.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
     }
 }
 
 async fn no_such_route(method: Method, uri: Uri) -> RequestError {
     let error = format!("{method} {} is no route of this limiterd", uri.path());
-    RequestError::new(
-        Kind::NotFound,
-        error,
-        "are limiterd and its client of one version?",
-    )
+    RequestError::new(Kind::NotFound, error, "are limiterd and its client of one version?")
 }
 
 #[cfg(test)]

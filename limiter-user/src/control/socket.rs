@@ -89,13 +89,7 @@ impl ControlSocket {
             .and_then(|()| fs::rename(&unready, path))
             .and_then(|()| fs::metadata(path));
         match placed {
-            Ok(metadata) => Ok((
-                Self {
-                    path: path.to_owned(),
-                    inode: metadata.ino(),
-                },
-                listener,
-            )),
+            Ok(metadata) => Ok((Self { path: path.to_owned(), inode: metadata.ino() }, listener)),
             Err(source) => {
                 // What is left is a file with our process id in its name, which the next start removes.
                 drop(fs::remove_file(&unready));
@@ -119,22 +113,16 @@ impl Drop for ControlSocket {
 /// Checks that nobody answers at `path`, and that nothing but a socket is there.
 fn refuse_if_taken(path: &Path) -> Result<(), SocketError> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => Err(SocketError::NotASocket {
-            path: path.to_owned(),
-        }),
-        Ok(_) if UnixStream::connect(path).is_ok() => Err(SocketError::InUse {
-            path: path.to_owned(),
-        }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(SocketError::NotASocket { path: path.to_owned() })
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(SocketError::InUse { path: path.to_owned() }),
         Ok(_) => {
             tracing::info!(path = %path.display(), "replacing the control socket of a daemon that is gone");
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(SocketError::Io {
-            step: "look at",
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(SocketError::Io { step: "look at", path: path.to_owned(), source }),
     }
 }
 
@@ -164,18 +152,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("limiterd.sock");
         let first = ControlSocket::bind(&path).unwrap();
-        assert!(matches!(
-            ControlSocket::bind(&path),
-            Err(SocketError::InUse { .. })
-        ));
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::InUse { .. })));
         let (socket, listener) = first;
         drop(listener);
         let second = ControlSocket::bind(&path).unwrap();
         drop(socket);
-        assert!(
-            path.exists(),
-            "the socket of the second daemon is not the first one's to remove"
-        );
+        assert!(path.exists(), "the socket of the second daemon is not the first one's to remove");
         drop(second);
     }
 
@@ -185,10 +167,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("limiterd.sock");
         fs::write(&path, "mail").unwrap();
-        assert!(matches!(
-            ControlSocket::bind(&path),
-            Err(SocketError::NotASocket { .. })
-        ));
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::NotASocket { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mail");
     }
 }

@@ -107,27 +107,12 @@ pub struct Rule {
 impl Rule {
     /// Returns the request for it.
     pub(super) fn request(self, verb: Verb) -> crate::control::protocol::RuleRequest {
-        let Self {
-            prefix,
-            service,
-            ttl,
-            note,
-        } = self;
-        crate::control::protocol::RuleRequest {
-            verb,
-            prefix,
-            service,
-            ttl,
-            note,
-        }
+        let Self { prefix, service, ttl, note } = self;
+        crate::control::protocol::RuleRequest { verb, prefix, service, ttl, note }
     }
 }
 
 /// Returns the mode of a word that was checked already.
 fn mode(word: &str) -> Mode {
-    if word == "enforce" {
-        Mode::Enforce
-    } else {
-        Mode::Observe
-    }
+    if word == "enforce" { Mode::Enforce } else { Mode::Observe }
 }

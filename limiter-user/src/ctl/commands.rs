@@ -97,17 +97,9 @@ pub async fn run(
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Exit {
-    let Args {
-        socket,
-        json,
-        command,
-    } = args;
+    let Args { socket, json, command } = args;
     let client = Client::new(&socket);
-    let mut output = Output {
-        out,
-        render: Render { colour },
-        json,
-    };
+    let mut output = Output { out, render: Render { colour }, json };
     let Err(error) = dispatch(command, &client, &mut output).await else {
         return Exit::Done;
     };
@@ -135,9 +127,7 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
         Command::Allow(rule) => add(client, output, rule.request(Verb::Allow)).await,
         Command::Deny(rule) => add(client, output, rule.request(Verb::Deny)).await,
         Command::Remove { prefix, service } => {
-            let removal: RuleRemoval = client
-                .delete(protocol::RULES, &RuleQuery { prefix, service })
-                .await?;
+            let removal: RuleRemoval = client.delete(protocol::RULES, &RuleQuery { prefix, service }).await?;
             output.show(&removal, Render::removal)
         }
         Command::List => {
@@ -145,27 +135,14 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             output.show(&list, Render::rules)
         }
         Command::Top { service, by, limit } => {
-            let top: Top = client
-                .get(
-                    protocol::TOP,
-                    &TopQuery {
-                        service,
-                        by,
-                        limit: Some(limit),
-                    },
-                )
-                .await?;
+            let top: Top = client.get(protocol::TOP, &TopQuery { service, by, limit: Some(limit) }).await?;
             output.show(&top, Render::top)
         }
         Command::Drops { follow: true } => follow(client, output).await,
         Command::Drops { follow: false } => {
             let drops: Drops = client.get(protocol::DROPS, &DropsQuery::default()).await?;
             output.show(&drops, |render, drops| {
-                drops
-                    .drops
-                    .iter()
-                    .map(|refusal| render.refusal(refusal))
-                    .collect()
+                drops.drops.iter().map(|refusal| render.refusal(refusal)).collect()
             })
         }
         Command::Check { address, port } => {
@@ -173,9 +150,7 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             output.show(&check, Render::check)
         }
         Command::Mode { mode, service } => {
-            let change: PolicyChange = client
-                .post(protocol::MODE, &ModeRequest { mode, service })
-                .await?;
+            let change: PolicyChange = client.post(protocol::MODE, &ModeRequest { mode, service }).await?;
             output.show(&change, Render::policy_change)
         }
         Command::Reload => {
@@ -191,9 +166,7 @@ async fn add(client: &Client, output: &mut Output<'_>, request: RuleRequest) -> 
 }
 
 async fn follow(client: &Client, output: &mut Output<'_>) -> Result<(), CommandError> {
-    let mut lines = client
-        .follow(protocol::DROPS, &DropsQuery { follow: true })
-        .await?;
+    let mut lines = client.follow(protocol::DROPS, &DropsQuery { follow: true }).await?;
     while let Some(refusal) = lines.next().await? {
         output.show_line(&refusal)?;
     }
@@ -211,10 +184,7 @@ fn is_closed_pipe(error: &CommandError) -> bool {
 
 /// Returns what an error means to a script and to people.
 fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
-    let body = |remedy: String| ErrorBody {
-        error: chain(error),
-        remedy,
-    };
+    let body = |remedy: String| ErrorBody { error: chain(error), remedy };
     let start = || {
         format!(
             "start it with `systemctl start limiterd` or `limiterd --config FILE`, \
@@ -229,21 +199,13 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
         }
         CommandError::Client(ClientError::Unreachable { source, .. }) => {
             let denied = source.kind() == io::ErrorKind::PermissionDenied;
-            (
-                Exit::Unreachable,
-                body(if denied {
-                    "run limiterctl as root".to_owned()
-                } else {
-                    start()
-                }),
-            )
+            (Exit::Unreachable, body(if denied { "run limiterctl as root".to_owned() } else { start() }))
         }
         CommandError::Client(ClientError::HungUp(_)) | CommandError::Ended => {
             (Exit::Unreachable, body(start()))
         }
-        CommandError::Client(_) | CommandError::Output(_) | CommandError::Json(_) => (
-            Exit::Refused,
-            body("`limiterctl --version` and `limiterd --version` should agree".to_owned()),
-        ),
+        CommandError::Client(_) | CommandError::Output(_) | CommandError::Json(_) => {
+            (Exit::Refused, body("`limiterctl --version` and `limiterd --version` should agree".to_owned()))
+        }
     }
 }

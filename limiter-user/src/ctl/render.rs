@@ -39,16 +39,9 @@ impl Render {
         if let Some(error) = &policy.reload_error {
             text.extend(["\nthe last reload failed:\n", error.trim_end(), "\n"]);
         }
-        text.extend([
-            "\n",
-            &self.services(&status.services),
-            "\n",
-            &self.attachments(status),
-        ]);
-        let rules = format!(
-            "\n{} prefixes, {} rules made at run time",
-            policy.prefixes, policy.runtime_rules
-        );
+        text.extend(["\n", &self.services(&status.services), "\n", &self.attachments(status)]);
+        let rules =
+            format!("\n{} prefixes, {} rules made at run time", policy.prefixes, policy.runtime_rules);
         text.extend([rules.as_str(), "; configuration ", &daemon.config, "\n"]);
         text
     }
@@ -73,14 +66,7 @@ impl Render {
             table.row([
                 Cell::text(&service.name),
                 Cell::styled(health_word(service.health), health_style(service.health)),
-                Cell::styled(
-                    mode,
-                    if service.mode == Mode::Enforce {
-                        Style::Plain
-                    } else {
-                        Style::Faint
-                    },
-                ),
+                Cell::styled(mode, if service.mode == Mode::Enforce { Style::Plain } else { Style::Faint }),
                 Cell::number(service.open),
                 Cell::optional(service.connections_total),
                 Cell::number(service.sources),
@@ -117,16 +103,8 @@ impl Render {
     /// Returns every rule.
     #[must_use]
     pub fn rules(self, list: &RuleList) -> String {
-        let mut table = Table::new([
-            "PREFIX",
-            "TREATMENT",
-            "CLASS",
-            "SERVICES",
-            "ORIGIN",
-            "ENDS IN",
-            "BY",
-            "NOTE",
-        ]);
+        let mut table =
+            Table::new(["PREFIX", "TREATMENT", "CLASS", "SERVICES", "ORIGIN", "ENDS IN", "BY", "NOTE"]);
         for rule in &list.rules {
             let style = match rule.treatment.as_str() {
                 "exempt" => Style::Good,
@@ -150,38 +128,21 @@ impl Render {
     /// Returns what a new rule does.
     #[must_use]
     pub fn rule_change(self, change: &RuleChange) -> String {
-        let replaced = if change.replaced {
-            ", in place of the rule before it"
-        } else {
-            ""
-        };
-        format!(
-            "{}{replaced}; in force with revision {}\n",
-            sentence(&change.rule),
-            change.revision
-        )
+        let replaced = if change.replaced { ", in place of the rule before it" } else { "" };
+        format!("{}{replaced}; in force with revision {}\n", sentence(&change.rule), change.revision)
     }
 
     /// Returns what a removal did.
     #[must_use]
     pub fn removal(self, removal: &RuleRemoval) -> String {
-        let removed = removal
-            .removed
-            .iter()
-            .map(|rule| format!("no longer: {}\n", sentence(rule)));
-        removed
-            .chain([format!("in force with revision {}\n", removal.revision)])
-            .collect()
+        let removed = removal.removed.iter().map(|rule| format!("no longer: {}\n", sentence(rule)));
+        removed.chain([format!("in force with revision {}\n", removal.revision)]).collect()
     }
 
     /// Returns what a change of the policy did.
     #[must_use]
     pub fn policy_change(self, change: &PolicyChange) -> String {
-        let nothing = if change.changes.is_empty() {
-            "nothing changed\n"
-        } else {
-            ""
-        };
+        let nothing = if change.changes.is_empty() { "nothing changed\n" } else { "" };
         let changes = change.changes.iter().map(|change| format!("{change}\n"));
         let end = format!("in force with revision {}\n", change.revision);
         changes.chain([nothing.to_owned(), end]).collect()
@@ -217,21 +178,14 @@ impl Render {
         }
         let lines = table.lines(self.colour);
         let shown = top.sources.len();
-        format!(
-            "{lines}{shown} of {} sources; NEW and REFUSED within {} s\n",
-            top.total, top.window_s
-        )
+        format!("{lines}{shown} of {} sources; NEW and REFUSED within {} s\n", top.total, top.window_s)
     }
 
     /// Returns a refusal as one line.
     #[must_use]
     pub fn refusal(self, refusal: &Refusal) -> String {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(refusal.at_ms);
-        let style = if refusal.verdict == "refuse" {
-            Style::Bad
-        } else {
-            Style::Warning
-        };
+        let style = if refusal.verdict == "refuse" { Style::Bad } else { Style::Warning };
         format!(
             "{}  {}  {:<22}  {:<4}  {:<12}  {:<12}  {} port {}\n",
             humantime::format_rfc3339_millis(at),
@@ -248,12 +202,7 @@ impl Render {
     /// Returns what the next SYN would get, and why.
     #[must_use]
     pub fn check(self, check: &Check) -> String {
-        check
-            .answers
-            .iter()
-            .map(|answer| self.check_answer(answer))
-            .collect::<Vec<_>>()
-            .join("\n")
+        check.answers.iter().map(|answer| self.check_answer(answer)).collect::<Vec<_>>().join("\n")
     }
 
     fn check_answer(self, answer: &CheckAnswer) -> String {
@@ -263,10 +212,7 @@ impl Render {
             _ => Style::Warning,
         };
         let service = answer.service.as_deref().unwrap_or("no service");
-        let head = format!(
-            "{} ({})  port {} ({service})",
-            answer.verdict, answer.reason, answer.port
-        );
+        let head = format!("{} ({})  port {} ({service})", answer.verdict, answer.reason, answer.port);
         let mut text = format!("{}\n", style.paint(&head, self.colour));
         for sentence in &answer.explanation {
             text.extend(["  ", sentence, "\n"]);
@@ -283,23 +229,13 @@ impl Render {
 
 /// Returns what a rule does, without a full stop.
 fn sentence(rule: &RuleView) -> String {
-    let on = if rule.services.is_empty() {
-        "every service".to_owned()
-    } else {
-        rule.services.join(", ")
-    };
-    let until = rule
-        .expires_in_s
-        .map_or_else(String::new, |left_s| format!(" for {}", time(left_s)));
+    let on = if rule.services.is_empty() { "every service".to_owned() } else { rule.services.join(", ") };
+    let until = rule.expires_in_s.map_or_else(String::new, |left_s| format!(" for {}", time(left_s)));
     format!("{} is {} on {on}{until}", rule.prefix, rule.treatment)
 }
 
 fn services(rule: &RuleView) -> String {
-    if rule.services.is_empty() {
-        "all".to_owned()
-    } else {
-        rule.services.join(", ")
-    }
+    if rule.services.is_empty() { "all".to_owned() } else { rule.services.join(", ") }
 }
 
 const fn origin(origin: Origin) -> &'static str {

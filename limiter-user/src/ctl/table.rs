@@ -34,11 +34,7 @@ impl Style {
             Self::Bad => 31,
             Self::Faint => 2,
         };
-        if colour {
-            format!("\x1b[{code}m{text}\x1b[0m").into()
-        } else {
-            text.into()
-        }
+        if colour { format!("\x1b[{code}m{text}\x1b[0m").into() } else { text.into() }
     }
 }
 
@@ -58,32 +54,17 @@ impl Cell {
 
     /// Returns a cell of text that stands out.
     pub fn styled(text: impl Into<String>, style: Style) -> Self {
-        Self {
-            text: text.into(),
-            style,
-            right: false,
-        }
+        Self { text: text.into(), style, right: false }
     }
 
     /// Returns a cell with a number, which is aligned at the right.
     pub fn number(number: impl Into<u64>) -> Self {
-        Self {
-            text: number.into().to_string(),
-            style: Style::Plain,
-            right: true,
-        }
+        Self { text: number.into().to_string(), style: Style::Plain, right: true }
     }
 
     /// Returns a cell with a number, or a dash where there is none.
     pub fn optional(number: Option<impl Into<u64>>) -> Self {
-        number.map_or(
-            Self {
-                text: "-".into(),
-                style: Style::Faint,
-                right: true,
-            },
-            Self::number,
-        )
+        number.map_or(Self { text: "-".into(), style: Style::Faint, right: true }, Self::number)
     }
 
     fn width(&self) -> usize {
@@ -102,10 +83,7 @@ impl Table {
     /// Returns a table without rows.
     #[must_use]
     pub fn new(heading: impl IntoIterator<Item = &'static str>) -> Self {
-        Self {
-            heading: heading.into_iter().collect(),
-            rows: Vec::new(),
-        }
+        Self { heading: heading.into_iter().collect(), rows: Vec::new() }
     }
 
     /// Adds a row, with a cell for each word of the heading.
@@ -116,19 +94,10 @@ impl Table {
     /// Returns the table as lines.
     #[must_use]
     pub fn lines(&self, colour: bool) -> String {
-        let widest = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(Cell::width)
-                .max()
-        };
-        let is_right = |column: usize| {
-            self.rows
-                .first()
-                .and_then(|row| row.get(column))
-                .is_some_and(|cell| cell.right)
-        };
+        let widest =
+            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
+        let is_right =
+            |column: usize| self.rows.first().and_then(|row| row.get(column)).is_some_and(|cell| cell.right);
         let widths: Vec<usize> = (0..)
             .zip(&self.heading)
             .map(|(column, word)| widest(column).unwrap_or_default().max(word.len()))
@@ -158,11 +127,7 @@ fn line(row: &[Cell], widths: &[usize], colour: bool) -> String {
         if !line.is_empty() {
             line.push_str(GAP);
         }
-        let (before, after) = if cell.right {
-            (padding.as_str(), "")
-        } else {
-            ("", padding.as_str())
-        };
+        let (before, after) = if cell.right { (padding.as_str(), "") } else { ("", padding.as_str()) };
         line.extend([before, &text, after]);
     }
     line
@@ -182,10 +147,7 @@ mod tests {
     /// Text is aligned at the left, numbers and their heading at the right, and no line ends in spaces.
     #[test]
     fn columns_are_aligned() {
-        assert_eq!(
-            table().lines(false),
-            "NAME        OPEN\nsmtp           7\nsubmission     -\n"
-        );
+        assert_eq!(table().lines(false), "NAME        OPEN\nsmtp           7\nsubmission     -\n");
     }
 
     /// Colours do not count as width.

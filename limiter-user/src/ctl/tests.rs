@@ -38,10 +38,7 @@ impl Bed {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         // A port that was free a moment ago: the daemon takes no socket from outside.
-        let metrics = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let path = directory.path().join("limiter.toml");
         fs::write(&path, config(&directory.path().join("limiterd.sock"), metrics)).unwrap();
         let config = Config::load(&path).unwrap();
@@ -54,13 +51,7 @@ impl Bed {
             Ok(started)
         };
         let task = tokio::spawn(daemon::run(config, start, receiver));
-        let bed = Self {
-            directory,
-            memory,
-            signals,
-            task,
-            metrics,
-        };
+        let bed = Self { directory, memory, signals, task, metrics };
         bed.until(&["status"], |exit, _| exit == Exit::Done).await;
         bed
     }
@@ -89,10 +80,7 @@ impl Bed {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!(
-            "{words:?} did not come out as wanted: {:?}",
-            self.ctl(words).await
-        )
+        panic!("{words:?} did not come out as wanted: {:?}", self.ctl(words).await)
     }
 
     /// Fetches a path from the metrics address; returns status line, head and body as they come.
@@ -109,10 +97,7 @@ impl Bed {
     async fn stop(self) -> Memory {
         self.signals.send(Signal::Stop).await.unwrap();
         self.task.await.unwrap().unwrap();
-        assert!(
-            !self.directory.path().join("limiterd.sock").exists(),
-            "the socket is removed"
-        );
+        assert!(!self.directory.path().join("limiterd.sock").exists(), "the socket is removed");
         self.memory
     }
 }
@@ -146,10 +131,7 @@ async fn commands_are_done() {
         let _verdict = bed.memory.connect(greedy(), SMTP);
     }
     for (words, says) in [
-        (
-            &["check", "192.0.2.7", "--port", "25"][..],
-            "refuse (connections_per_source)  port 25 (smtp)",
-        ),
+        (&["check", "192.0.2.7", "--port", "25"][..], "refuse (connections_per_source)  port 25 (smtp)"),
         (
             &["allow", "192.0.2.0/24", "--ttl", "2h", "--note", "ticket 7"],
             "192.0.2.0/24 is exempt on every service for 2h",
@@ -157,10 +139,7 @@ async fn commands_are_done() {
         (&["list"], "ticket 7"),
         (&["check", "192.0.2.7"], "pass (exempt)"),
         (&["remove", "192.0.2.0/24"], "no longer: 192.0.2.0/24 is exempt"),
-        (
-            &["deny", "198.51.100.9", "--service", "smtp"],
-            "198.51.100.9/32 is denied on smtp",
-        ),
+        (&["deny", "198.51.100.9", "--service", "smtp"], "198.51.100.9/32 is denied on smtp"),
         (&["mode", "observe"], "service `smtp`: enforce -> observe"),
         (&["status"], "observe*"),
         (&["top"], "192.0.2.7"),
@@ -185,19 +164,13 @@ async fn json_is_for_scripts() {
         let _verdict = bed.memory.connect(greedy(), SMTP);
     }
     let answer = &bed.json(&["check", "192.0.2.7", "--port", "25"]).await["answers"][0];
-    assert_eq!(
-        (answer["verdict"].as_str(), answer["held"].as_u64()),
-        (Some("refuse"), Some(2))
-    );
+    assert_eq!((answer["verdict"].as_str(), answer["held"].as_u64()), (Some("refuse"), Some(2)));
     let status = bed.json(&["status"]).await;
     assert_eq!(status["services"][0]["mode"], "enforce");
     assert_eq!(status["services"][0]["refused"], 1);
     assert_eq!(bed.json(&["top", "--by", "open"]).await["sources"][0]["open"], 2);
     let change = bed.json(&["deny", "198.51.100.9"]).await;
-    assert_eq!(
-        (change["revision"].as_u64(), change["rule"]["origin"].as_str()),
-        (Some(2), Some("runtime"))
-    );
+    assert_eq!((change["revision"].as_u64(), change["rule"]["origin"].as_str()), (Some(2), Some("runtime")));
     assert!(bed.json(&["list"]).await["rules"].as_array().unwrap().len() > 4);
     bed.stop().await;
 }
@@ -210,11 +183,7 @@ async fn exit_codes_tell_what_went_wrong() {
         (&["remove", "192.0.2.0/24"][..], Exit::Refused, "limiterctl list"),
         (&["top", "--service", "imap"], Exit::Refused, "services are: smtp"),
         (&["allow", "192.0.2.7/24"], Exit::Usage, "write 192.0.2.0/24"),
-        (
-            &["allow", "192.0.2.7", "--ttl", "soon"],
-            Exit::Usage,
-            "90s, 15m, 2h or 7d",
-        ),
+        (&["allow", "192.0.2.7", "--ttl", "soon"], Exit::Usage, "90s, 15m, 2h or 7d"),
     ] {
         let (got, text) = bed.ctl(words).await;
         assert_eq!(got, exit, "{words:?}: {text}");
@@ -223,10 +192,7 @@ async fn exit_codes_tell_what_went_wrong() {
     let nowhere = bed.directory.path().join("nowhere.sock");
     let (exit, text) = ctl(&nowhere, &["status"]).await;
     assert_eq!(exit, Exit::Unreachable);
-    assert!(
-        text.contains("nowhere.sock") && text.contains("systemctl start limiterd"),
-        "{text}"
-    );
+    assert!(text.contains("nowhere.sock") && text.contains("systemctl start limiterd"), "{text}");
     bed.stop().await;
 }
 
@@ -240,14 +206,7 @@ async fn followers_see_every_refusal() {
     bed.until(&["drops"], |_, text| text.contains("192.0.2.7")).await;
     let socket = bed.socket();
     let follower = tokio::spawn(async move {
-        let args = [
-            "limiterctl",
-            "--socket",
-            socket.to_str().unwrap(),
-            "--json",
-            "drops",
-            "--follow",
-        ];
+        let args = ["limiterctl", "--socket", socket.to_str().unwrap(), "--json", "drops", "--follow"];
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let exit = run(Args::try_parse_from(args).unwrap(), false, &mut out, &mut errors).await;
         (exit, String::from_utf8(out).unwrap())
@@ -257,10 +216,7 @@ async fn followers_see_every_refusal() {
     bed.stop().await;
     let (exit, lines) = follower.await.unwrap();
     assert_eq!(exit, Exit::Unreachable, "the daemon ended first");
-    let seen: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let seen: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(seen.len(), 2);
     assert!(seen.iter().all(|refusal| refusal["address"] == "192.0.2.7"));
 }
@@ -283,10 +239,7 @@ async fn metrics_and_health_are_served() {
     bed.memory.world().broken = Some("heartbeat");
     bed.until(&["status"], |_, text| text.contains("failing")).await;
     let health = bed.http("/healthz").await;
-    assert!(
-        health.starts_with("HTTP/1.1 503") && health.contains("\"name\":\"smtp\""),
-        "{health}"
-    );
+    assert!(health.starts_with("HTTP/1.1 503") && health.contains("\"name\":\"smtp\""), "{health}");
     bed.memory.world().broken = None;
     bed.stop().await;
 }
@@ -301,13 +254,8 @@ async fn one_daemon_per_socket_and_reload_by_signal() {
     let second = daemon::run(Config::load(&path).unwrap(), start, receiver).await;
     assert!(matches!(second, Err(RunError::Socket(_))), "{second:?}");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(
-        &path,
-        text.replace("connections_per_source = 2", "connections_per_source = 9"),
-    )
-    .unwrap();
+    fs::write(&path, text.replace("connections_per_source = 2", "connections_per_source = 9")).unwrap();
     bed.signals.send(Signal::Reload).await.unwrap();
-    bed.until(&["status"], |_, text| text.contains("revision 2"))
-        .await;
+    bed.until(&["status"], |_, text| text.contains("revision 2")).await;
     bed.stop().await;
 }

@@ -39,19 +39,15 @@ impl Daemon {
                 .filter_map(|service| service.ports.first().copied())
                 .collect(),
         };
-        let answers = ports
-            .into_iter()
-            .map(|port| self.answer(address, port, now))
-            .collect::<Result<_, _>>()?;
+        let answers =
+            ports.into_iter().map(|port| self.answer(address, port, now)).collect::<Result<_, _>>()?;
         Ok(Check { address, answers })
     }
 
     fn answer(&self, address: IpAddr, port: u16, now: Now) -> Result<CheckAnswer, RequestError> {
         let destination = self.destination(address);
-        let explanation = self
-            .dataplane
-            .explain(address.into(), destination.into(), port)
-            .map_err(|error| {
+        let explanation =
+            self.dataplane.explain(address.into(), destination.into(), port).map_err(|error| {
                 RequestError::new(
                     Kind::Rejected,
                     chain(&error),
@@ -71,24 +67,15 @@ impl Daemon {
         let policy = &self.compiled.policy;
         let names = &self.compiled.names;
         let service = names.service(explanation.service);
-        let mode = self
-            .intent
-            .service(service)
-            .map_or(Mode::Observe, |service| self.intent.mode(service));
-        let key = SourceKey {
-            addr: policy.source_of(address.into()),
-            service: explanation.service,
-        };
+        let mode = self.intent.service(service).map_or(Mode::Observe, |service| self.intent.mode(service));
+        let key = SourceKey { addr: policy.source_of(address.into()), service: explanation.service };
         let facts = Facts {
             address,
             port,
             service,
             mode,
             class: names.class(explanation.class),
-            rule: self
-                .table
-                .winner(address, explanation.service)
-                .map(|rule| self.view(rule, now)),
+            rule: self.table.winner(address, explanation.service).map(|rule| self.view(rule, now)),
             source: self.source_name(key),
             limits: *policy.limits_of(explanation.service, explanation.class),
             ceiling: policy.service(explanation.service).ceiling,
@@ -108,11 +95,8 @@ impl Daemon {
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
         let reachable = own().find(|address| !address.is_loopback() && !link_local(address));
-        let loopback = if source.is_ipv4() {
-            IpAddr::V4(Ipv4Addr::LOCALHOST)
-        } else {
-            IpAddr::V6(Ipv6Addr::LOCALHOST)
-        };
+        let loopback =
+            if source.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
         reachable.or_else(|| own().next()).copied().unwrap_or(loopback)
     }
 }
@@ -134,9 +118,7 @@ fn unguarded(address: IpAddr, port: u16, revision: u32) -> CheckAnswer {
         connections_total: None,
         quota_wait_ms: None,
         revision,
-        explanation: vec![format!(
-            "Port {port} belongs to no service: limiter does not look at it."
-        )],
+        explanation: vec![format!("Port {port} belongs to no service: limiter does not look at it.")],
         remedies: Vec::new(),
     }
 }

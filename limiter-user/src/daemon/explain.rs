@@ -78,12 +78,7 @@ impl Facts<'_> {
     }
 
     fn outcome(&self) -> String {
-        let Self {
-            address,
-            port,
-            service,
-            ..
-        } = self;
+        let Self { address, port, service, .. } = self;
         let to = format!("The next SYN from {address} to port {port} ({service})");
         match self.verdict {
             Verdict::Pass(reason) => format!("{to} passes: {}.", reason.label()),
@@ -113,38 +108,21 @@ impl Facts<'_> {
             Origin::Config => format!("which {} has", self.config),
             Origin::Runtime => format!("which {} added at run time", rule.who),
         };
-        let note = if rule.note.is_empty() {
-            String::new()
-        } else {
-            format!(" (\"{}\")", rule.note)
-        };
+        let note = if rule.note.is_empty() { String::new() } else { format!(" (\"{}\")", rule.note) };
         let until = rule.expires_in_s.map_or_else(String::new, |left_s| {
-            format!(
-                "; it ends in {}",
-                humantime::format_duration(Duration::from_secs(left_s))
-            )
+            format!("; it ends in {}", humantime::format_duration(Duration::from_secs(left_s)))
         });
-        format!(
-            "{address} is of class `{class}` by the prefix {}, {origin}{note}{until}.",
-            rule.prefix
-        )
+        format!("{address} is of class `{class}` by the prefix {}, {origin}{note}{until}.", rule.prefix)
     }
 
     fn counts(&self) -> Vec<String> {
         let Explanation { held, total, .. } = self.explanation;
         let per_source = match self.limits.connections {
-            0 => format!(
-                "{} has {held} connections open; there is no limit on them.",
-                self.source
-            ),
+            0 => format!("{} has {held} connections open; there is no limit on them.", self.source),
             limit => format!(
                 "{} has {held} of {limit} connections open; {} from the {} on.",
                 self.source,
-                if self.mode == Mode::Enforce {
-                    "it is refused"
-                } else {
-                    "enforced, it is refused"
-                },
+                if self.mode == Mode::Enforce { "it is refused" } else { "enforced, it is refused" },
                 ordinal(limit.saturating_add(1))
             ),
         };
@@ -154,10 +132,9 @@ impl Facts<'_> {
         };
         let quota = self.quota_wait_ms().map(|wait_ms| match wait_ms {
             0 => "The quota for new connections lets the next one in at once.".to_owned(),
-            wait_ms => format!(
-                "The quota for new connections lets the next one in after {}.",
-                seconds(wait_ms)
-            ),
+            wait_ms => {
+                format!("The quota for new connections lets the next one in after {}.", seconds(wait_ms))
+            }
         });
         [per_source, ceiling].into_iter().chain(quota).collect()
     }
@@ -168,12 +145,7 @@ impl Facts<'_> {
             Verdict::Pass(_) => return Vec::new(),
             Verdict::Refuse(reason) | Verdict::WouldRefuse(reason) => reason,
         };
-        let Self {
-            source,
-            service,
-            config,
-            ..
-        } = self;
+        let Self { source, service, config, .. } = self;
         let exempt = format!("exempt it: limiterctl allow {source} --service {service} --ttl 2h");
         let raise = |key: &str| format!("raise {key} of {} in {config}", self.owner_of_limits());
         match reason {
@@ -188,10 +160,8 @@ impl Facts<'_> {
             }
             RefuseReason::ConnectionsPerSource => {
                 let over = self.explanation.held.saturating_sub(self.limits.connections) + 1;
-                let wait = format!(
-                    "wait until {over} of its {} connections are closed",
-                    self.explanation.held
-                );
+                let wait =
+                    format!("wait until {over} of its {} connections are closed", self.explanation.held);
                 vec![wait, exempt, raise("connections_per_source")]
             }
             RefuseReason::ConnectionsTotal => vec![
@@ -212,10 +182,7 @@ impl Facts<'_> {
             Some(rule) if rule.origin == Origin::Runtime => {
                 format!("remove the deny rule: limiterctl remove {}", rule.prefix)
             }
-            Some(rule) => format!(
-                "take {} out of class `{}` in {}",
-                rule.prefix, rule.class, self.config
-            ),
+            Some(rule) => format!("take {} out of class `{}` in {}", rule.prefix, rule.class, self.config),
             None => "limiterctl list shows every rule".to_owned(),
         }
     }

@@ -32,9 +32,7 @@ impl Faults {
 
     /// Returns every standing fault, a sentence each.
     pub fn sentences(&self) -> impl Iterator<Item = String> {
-        self.standing
-            .iter()
-            .map(|(step, error)| format!("{step}: {error}"))
+        self.standing.iter().map(|(step, error)| format!("{step}: {error}"))
     }
 
     /// Returns how many steps fail.
@@ -52,10 +50,7 @@ mod tests {
     #[test]
     fn faults_stand_until_the_step_succeeds() {
         let mut faults = Faults::default();
-        assert_eq!(
-            faults.note("recount", Err::<(), _>(std::io::Error::other("busy"))),
-            None
-        );
+        assert_eq!(faults.note("recount", Err::<(), _>(std::io::Error::other("busy"))), None);
         assert_eq!(faults.sentences().collect::<Vec<_>>(), ["recount: busy"]);
         assert_eq!(faults.note("recount", Ok::<_, std::io::Error>(7)), Some(7));
         assert_eq!(faults.count(), 0);

@@ -20,10 +20,8 @@ impl Host {
     /// Reads them; what cannot be read is empty.
     #[must_use]
     pub fn read() -> Self {
-        let kernel = uname().map_or_else(
-            |_| String::new(),
-            |names| names.release().to_string_lossy().into_owned(),
-        );
+        let kernel =
+            uname().map_or_else(|_| String::new(), |names| names.release().to_string_lossy().into_owned());
         Self { kernel }
     }
 }
@@ -45,9 +43,7 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
 /// Returns whether servers accept data in a SYN, which proves nothing about its source.
 #[must_use]
 pub fn server_fast_open() -> bool {
-    let setting = fs::read_to_string(FAST_OPEN)
-        .ok()
-        .and_then(|text| text.trim().parse::<u32>().ok());
+    let setting = fs::read_to_string(FAST_OPEN).ok().and_then(|text| text.trim().parse::<u32>().ok());
     setting.is_some_and(|bits| bits & FAST_OPEN_SERVER != 0)
 }
 

@@ -98,10 +98,7 @@ impl Recounts {
             .extract_if(|_, suspect| {
                 suspect.quiet >= AGREEING_WHEN_QUIET || suspect.agreeing >= AGREEING_WHEN_BUSY
             })
-            .map(|(key, suspect)| Drift {
-                key,
-                delta: suspect.difference(),
-            })
+            .map(|(key, suspect)| Drift { key, delta: suspect.difference() })
             .collect::<Vec<_>>();
         for found in &drift {
             self.drift[found.key.service as usize % names::SERVICES] += u64::from(found.delta.unsigned_abs());
@@ -125,17 +122,9 @@ impl Recounts {
         if charged == open {
             return;
         }
-        let mut found = Suspect {
-            charged,
-            open,
-            accepted,
-            agreeing: 1,
-            quiet: 1,
-        };
-        if let Some(before) = self
-            .suspects
-            .get(&key)
-            .filter(|before| before.difference() == found.difference())
+        let mut found = Suspect { charged, open, accepted, agreeing: 1, quiet: 1 };
+        if let Some(before) =
+            self.suspects.get(&key).filter(|before| before.difference() == found.difference())
         {
             found.agreeing += before.agreeing;
             if (before.open, before.accepted) == (open, accepted) {
@@ -148,11 +137,7 @@ impl Recounts {
     fn keep_baseline(&mut self, recount: &Recount, now: Now) {
         let due = |last: &Baseline| now.monotonic_s() >= last.at.monotonic_s() + WINDOW_S;
         if self.newer.as_ref().is_none_or(due) {
-            let counts = recount
-                .sources
-                .iter()
-                .map(|record| (record.key, counts(record)))
-                .collect();
+            let counts = recount.sources.iter().map(|record| (record.key, counts(record))).collect();
             self.older = self.newer.replace(Baseline { at: now, counts });
         }
     }
@@ -178,15 +163,9 @@ impl Recounts {
     /// Returns how many seconds [`Recounts::since`] looks back.
     #[must_use]
     pub fn window_s(&self) -> u64 {
-        let from = self
-            .older
-            .as_ref()
-            .or(self.newer.as_ref())
-            .map(|baseline| baseline.at);
-        let span = self
-            .last_at
-            .zip(from)
-            .map(|(last, from)| last.monotonic_s().saturating_sub(from.monotonic_s()));
+        let from = self.older.as_ref().or(self.newer.as_ref()).map(|baseline| baseline.at);
+        let span =
+            self.last_at.zip(from).map(|(last, from)| last.monotonic_s().saturating_sub(from.monotonic_s()));
         span.unwrap_or_default()
     }
 
@@ -233,11 +212,7 @@ impl Recounts {
     /// Returns the class that a source's connections were counted under.
     #[must_use]
     pub fn classes(&self) -> HashMap<SourceKey, u32> {
-        self.last
-            .charges
-            .iter()
-            .map(|charge| (charge.key, charge.class))
-            .collect()
+        self.last.charges.iter().map(|charge| (charge.key, charge.class)).collect()
     }
 }
 
@@ -269,38 +244,20 @@ mod tests {
 
     use super::*;
 
-    const START: Now = Now {
-        monotonic_ns: 0,
-        unix_ms: 0,
-    };
+    const START: Now = Now { monotonic_ns: 0, unix_ms: 0 };
 
     fn key() -> SourceKey {
-        SourceKey {
-            addr: IpAddr::from([192, 0, 2, 7]).into(),
-            service: 1,
-        }
+        SourceKey { addr: IpAddr::from([192, 0, 2, 7]).into(), service: 1 }
     }
 
     /// A recount of one source with `charged` living sockets, of which it counts `open`.
     fn recount(charged: usize, open: u64, accepted: u32) -> Recount {
         let word = Word(Word::idle(key().hash(0)).0 + open * ONE_OPEN);
-        let source = Source {
-            word,
-            accepted,
-            ..Source::default()
-        };
-        let charge = Charge {
-            key: key(),
-            state: Charge::CHARGED,
-            ..Charge::default()
-        };
+        let source = Source { word, accepted, ..Source::default() };
+        let charge = Charge { key: key(), state: Charge::CHARGED, ..Charge::default() };
         Recount {
             charges: vec![charge; charged],
-            sources: vec![SourceRecord {
-                key: key(),
-                pad: 0,
-                source,
-            }],
+            sources: vec![SourceRecord { key: key(), pad: 0, source }],
             totals: vec![],
         }
     }
@@ -310,13 +267,7 @@ mod tests {
     fn two_agreeing_recounts_are_drift() {
         let mut recounts = Recounts::default();
         assert_eq!(recounts.take(recount(3, 5, 9), START), vec![]);
-        assert_eq!(
-            recounts.take(recount(3, 5, 9), START.plus_s(10)),
-            vec![Drift {
-                key: key(),
-                delta: -2
-            }]
-        );
+        assert_eq!(recounts.take(recount(3, 5, 9), START.plus_s(10)), vec![Drift { key: key(), delta: -2 }]);
         assert_eq!(recounts.take(recount(3, 3, 9), START.plus_s(20)), vec![]);
         assert_eq!(recounts.drift()[1], 2, "drift is counted in connections");
     }
@@ -336,11 +287,7 @@ mod tests {
     fn a_busy_source_takes_longer() {
         let mut recounts = Recounts::default();
         for n in 1..AGREEING_WHEN_BUSY {
-            assert_eq!(
-                recounts.take(recount(4, 5, n), START.plus_s(u64::from(n))),
-                vec![],
-                "recount {n}"
-            );
+            assert_eq!(recounts.take(recount(4, 5, n), START.plus_s(u64::from(n))), vec![], "recount {n}");
         }
         assert_eq!(recounts.take(recount(4, 5, 99), START.plus_s(99)).len(), 1);
     }
@@ -349,15 +296,9 @@ mod tests {
     #[test]
     fn a_missing_entry_is_drift() {
         let mut recounts = Recounts::default();
-        let without = || Recount {
-            sources: vec![],
-            ..recount(2, 0, 0)
-        };
+        let without = || Recount { sources: vec![], ..recount(2, 0, 0) };
         assert_eq!(recounts.take(without(), START), vec![]);
-        assert_eq!(
-            recounts.take(without(), START.plus_s(10)),
-            vec![Drift { key: key(), delta: 2 }]
-        );
+        assert_eq!(recounts.take(without(), START.plus_s(10)), vec![Drift { key: key(), delta: 2 }]);
     }
 
     /// What is new is measured against a recount that lies a whole window back.

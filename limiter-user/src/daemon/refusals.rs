@@ -24,11 +24,7 @@ pub struct Refusals {
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self {
-            kept: VecDeque::new(),
-            followers: broadcast::Sender::new(BEHIND),
-            seen: 0,
-        }
+        Self { kept: VecDeque::new(), followers: broadcast::Sender::new(BEHIND), seen: 0 }
     }
 }
 
@@ -95,30 +91,17 @@ mod tests {
 
     use super::*;
 
-    const NOW: Now = Now {
-        monotonic_ns: 5_000_000_000,
-        unix_ms: 1_700_000_000_000,
-    };
+    const NOW: Now = Now { monotonic_ns: 5_000_000_000, unix_ms: 1_700_000_000_000 };
 
     fn sample(port: u32) -> Sample {
         let verdict = Verdict::Refuse(RefuseReason::ConnectionsPerSource);
         let addr = IpAddr::from([192, 0, 2, 7]).into();
         let cell = u32::try_from(verdict.cell(Point::Gate)).unwrap();
-        Sample {
-            at_ns: 4_000_000_000,
-            addr,
-            service: 1,
-            class: 0,
-            cell,
-            port,
-        }
+        Sample { at_ns: 4_000_000_000, addr, service: 1, class: 0, cell, port }
     }
 
     fn names() -> Names {
-        Names {
-            services: vec!["none".into(), "smtp".into()],
-            classes: vec!["default".into()],
-        }
+        Names { services: vec!["none".into(), "smtp".into()], classes: vec!["default".into()] }
     }
 
     /// A follower misses nothing between what is kept and what comes.
@@ -129,14 +112,8 @@ mod tests {
         let (kept, mut coming) = refusals.follow();
         refusals.take(&sample(465), &names(), NOW);
         assert_eq!(kept.len(), 1);
-        assert_eq!(
-            (kept[0].at_ms, kept[0].service.as_str()),
-            (1_699_999_999_000, "smtp")
-        );
-        assert_eq!(
-            (kept[0].reason.as_str(), kept[0].point.as_str()),
-            ("connections_per_source", "gate")
-        );
+        assert_eq!((kept[0].at_ms, kept[0].service.as_str()), (1_699_999_999_000, "smtp"));
+        assert_eq!((kept[0].reason.as_str(), kept[0].point.as_str()), ("connections_per_source", "gate"));
         assert_eq!(coming.try_recv().unwrap().port, 465);
     }
 

@@ -21,11 +21,7 @@ impl Daemon {
         let path = self.intent.config.file.path.clone();
         let outcome = Config::load(&path)
             .map_err(|errors| {
-                RequestError::new(
-                    Kind::Rejected,
-                    errors.to_string(),
-                    "the policy in force is unchanged",
-                )
+                RequestError::new(Kind::Rejected, errors.to_string(), "the policy in force is unchanged")
             })
             .and_then(|config| self.adopt(config, now));
         match outcome {
@@ -48,13 +44,7 @@ impl Daemon {
     fn adopt(&mut self, config: Config, now: Now) -> Result<PolicyChange, RequestError> {
         let changes = changes(&self.intent.config, &config);
         let known = |name: &str| config.services.iter().any(|service| service.name == name);
-        let stale: Vec<String> = self
-            .intent
-            .modes
-            .keys()
-            .filter(|name| !known(name))
-            .cloned()
-            .collect();
+        let stale: Vec<String> = self.intent.modes.keys().filter(|name| !known(name)).cloned().collect();
         self.change(now, |intent| {
             for name in &stale {
                 intent.modes.remove(name);
@@ -62,10 +52,7 @@ impl Daemon {
             intent.config = config;
         })?;
         warn_about(&self.intent.config);
-        Ok(PolicyChange {
-            revision: self.revision(),
-            changes,
-        })
+        Ok(PolicyChange { revision: self.revision(), changes })
     }
 
     /// Switches the mode of a service, or of all.
@@ -90,13 +77,7 @@ impl Daemon {
         let changes: Vec<String> = services
             .iter()
             .filter(|service| self.intent.mode(service) != mode)
-            .map(|service| {
-                format!(
-                    "service `{}`: {} -> {mode}",
-                    service.name,
-                    self.intent.mode(service)
-                )
-            })
+            .map(|service| format!("service `{}`: {} -> {mode}", service.name, self.intent.mode(service)))
             .collect();
         self.change(now, |intent| {
             for service in services {
@@ -108,10 +89,7 @@ impl Daemon {
             }
         })?;
         tracing::warn!(%mode, service = request.service, who, "mode switched");
-        Ok(PolicyChange {
-            revision: self.revision(),
-            changes,
-        })
+        Ok(PolicyChange { revision: self.revision(), changes })
     }
 
     /// Returns the error of the last reload, if it failed.
@@ -125,12 +103,8 @@ impl Daemon {
 fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut changes = differences(
         "service",
-        old.services
-            .iter()
-            .map(|service| (service.name.as_str(), service)),
-        new.services
-            .iter()
-            .map(|service| (service.name.as_str(), service)),
+        old.services.iter().map(|service| (service.name.as_str(), service)),
+        new.services.iter().map(|service| (service.name.as_str(), service)),
     );
     changes.extend(differences(
         "class",
@@ -146,14 +120,8 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("attach", old.attach != new.attach),
         ("runtime.state_dir", runtime.0.state_dir != runtime.1.state_dir),
         ("runtime.pin_dir", runtime.0.pin_dir != runtime.1.pin_dir),
-        (
-            "runtime.control_socket",
-            runtime.0.control_socket != runtime.1.control_socket,
-        ),
-        (
-            "runtime.metrics_listen",
-            runtime.0.metrics_listen != runtime.1.metrics_listen,
-        ),
+        ("runtime.control_socket", runtime.0.control_socket != runtime.1.control_socket),
+        ("runtime.metrics_listen", runtime.0.metrics_listen != runtime.1.metrics_listen),
         ("runtime.cgroup", runtime.0.cgroup != runtime.1.cgroup),
     ];
     let later = at_start_only.into_iter().filter(|(_, changed)| *changed);

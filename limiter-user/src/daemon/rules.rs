@@ -25,9 +25,7 @@ impl Daemon {
         rules.sort_by_key(|rule| (rule.prefix, rule.origin, rule.class));
         // Some of the host's own addresses are built-in prefixes themselves.
         rules.dedup();
-        RuleList {
-            rules: rules.into_iter().map(|rule| self.view(rule, now)).collect(),
-        }
+        RuleList { rules: rules.into_iter().map(|rule| self.view(rule, now)).collect() }
     }
 
     /// Adds a rule on behalf of `who`; it is in force when this returns.
@@ -44,21 +42,10 @@ impl Daemon {
         let rule = self.runtime_rule(request, who, now)?;
         let added = rule.clone();
         let replaced = self.change(now, |intent| intent.rules.insert(rule))?.is_some();
-        let RuntimeRule {
-            prefix,
-            verb,
-            service,
-            note,
-            who,
-            ..
-        } = &added;
+        let RuntimeRule { prefix, verb, service, note, who, .. } = &added;
         tracing::info!(%prefix, %verb, service, note, who, "rule added");
         let rule = self.view_of_runtime(&added, now);
-        Ok(RuleChange {
-            rule,
-            replaced,
-            revision: self.revision(),
-        })
+        Ok(RuleChange { rule, replaced, revision: self.revision() })
     }
 
     /// Removes the rules of a prefix that were added at run time.
@@ -82,14 +69,8 @@ impl Daemon {
         }
         let removed = self.change(now, |intent| intent.rules.remove(prefix, service))?;
         tracing::info!(%prefix, service, who, rules = removed.len(), "rules removed");
-        let removed = removed
-            .iter()
-            .map(|rule| self.view_of_runtime(rule, now))
-            .collect();
-        Ok(RuleRemoval {
-            removed,
-            revision: self.revision(),
-        })
+        let removed = removed.iter().map(|rule| self.view_of_runtime(rule, now)).collect();
+        Ok(RuleRemoval { removed, revision: self.revision() })
     }
 
     /// Checks a request and fills in what it leaves open.
@@ -141,10 +122,7 @@ impl Daemon {
     pub(super) fn view(&self, rule: &Rule, now: Now) -> RuleView {
         let services = self.services_of(rule.services);
         if rule.origin == Origin::Runtime
-            && let Some(added) = self
-                .intent
-                .rules
-                .get(rule.prefix, services.first().map(String::as_str))
+            && let Some(added) = self.intent.rules.get(rule.prefix, services.first().map(String::as_str))
         {
             return self.view_of_runtime(added, now);
         }
@@ -190,10 +168,7 @@ impl Daemon {
             return Vec::new();
         }
         let named = (0_u32..).zip(&self.compiled.names.services);
-        named
-            .filter(|(id, _)| set.contains(*id))
-            .map(|(_, name)| name.clone())
-            .collect()
+        named.filter(|(id, _)| set.contains(*id)).map(|(_, name)| name.clone()).collect()
     }
 }
 

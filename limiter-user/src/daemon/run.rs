@@ -130,19 +130,12 @@ pub async fn run<D: Dataplane + 'static>(
     let runtime = config.runtime.clone();
     let (socket, control) = ControlSocket::bind(&runtime.control_socket)?;
     let address = runtime.metrics_listen;
-    let scrapes = TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Metrics { address, source })?;
+    let scrapes = TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
     warn_about(&config);
     let local = local_addresses().map_err(system("list the addresses of this host"))?;
     let prepared = Prepared::new(config, Ids::default(), local, Now::read())?;
     let dataplane = start(prepared.config(), &prepared.compiled, prepared.local())?;
-    log_start(
-        &dataplane.attachments(),
-        &runtime.control_socket,
-        address,
-        prepared.compiled.policy.revision,
-    );
+    log_start(&dataplane.attachments(), &runtime.control_socket, address, prepared.compiled.policy.revision);
     let daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
     let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
 
@@ -219,12 +212,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 }
 
 fn log_start(attachments: &[Attachment], socket: &Path, metrics: SocketAddr, revision: u32) {
-    for Attachment {
-        interface,
-        mode,
-        remark,
-    } in attachments
-    {
+    for Attachment { interface, mode, remark } in attachments {
         let remark = (!remark.is_empty()).then_some(remark);
         tracing::info!(interface, mode = attached(*mode), remark, "attached");
     }

@@ -78,10 +78,7 @@ impl Daemon {
             map_fill: vec![
                 ("sources", share(self.recounts.sources().len(), names::SOURCES)),
                 ("prefixes", share(self.compiled.prefixes.len(), names::PREFIXES)),
-                (
-                    "local_addresses",
-                    share(self.intent.local.len(), names::LOCAL_ADDRESSES),
-                ),
+                ("local_addresses", share(self.intent.local.len(), names::LOCAL_ADDRESSES)),
             ],
             revision: self.revision(),
             hash: self.intent.config.hash(),

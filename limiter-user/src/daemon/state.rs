@@ -87,18 +87,9 @@ impl Prepared {
     ///
     /// When the policy does not fit.
     pub fn new(config: Config, mut ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
-        let intent = Intent {
-            config,
-            rules: RuntimeRules::default(),
-            modes: BTreeMap::new(),
-            local,
-        };
+        let intent = Intent { config, rules: RuntimeRules::default(), modes: BTreeMap::new(), local };
         let compiled = policy::compile(&intent.inputs(now, FIRST_REVISION), &mut ids)?;
-        Ok(Self {
-            intent,
-            ids,
-            compiled,
-        })
+        Ok(Self { intent, ids, compiled })
     }
 
     /// Returns the host's own addresses.
@@ -163,11 +154,7 @@ impl Daemon {
     /// Returns the daemon of a packet path that was started with this policy.
     #[must_use]
     pub fn new(dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
-        let Prepared {
-            intent,
-            ids,
-            compiled,
-        } = prepared;
+        let Prepared { intent, ids, compiled } = prepared;
         let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
         Self {
             dataplane,
@@ -224,10 +211,7 @@ impl Daemon {
             return;
         }
         tracing::info!(addresses = found.len(), "own addresses changed");
-        let told = self
-            .dataplane
-            .set_local_addresses(&found)
-            .map_err(ChangeError::from);
+        let told = self.dataplane.set_local_addresses(&found).map_err(ChangeError::from);
         let changed = told.and_then(|()| self.change(now, |intent| intent.local = found));
         self.faults.note("own addresses", changed);
     }
@@ -241,10 +225,9 @@ impl Daemon {
         }
         match self.dataplane.detach() {
             Ok(()) => tracing::info!("stopping; everything is detached"),
-            Err(error) => tracing::error!(
-                error = chain(&error),
-                "stopping; not everything could be detached"
-            ),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "stopping; not everything could be detached")
+            }
         }
     }
 

@@ -27,17 +27,11 @@ struct Finding {
 
 impl Finding {
     fn degraded(text: impl Into<String>) -> Self {
-        Self {
-            health: Health::Degraded,
-            text: text.into(),
-        }
+        Self { health: Health::Degraded, text: text.into() }
     }
 
     fn failing(text: impl Into<String>) -> Self {
-        Self {
-            health: Health::Failing,
-            text: text.into(),
-        }
+        Self { health: Health::Failing, text: text.into() }
     }
 }
 
@@ -55,10 +49,7 @@ impl Daemon {
             .zip(&snapshot.services)
             .map(|(service, seen)| self.service_status(service, seen, &snapshot, &findings))
             .collect();
-        let health = services
-            .iter()
-            .map(|service| service.health)
-            .fold(common, Ord::max);
+        let health = services.iter().map(|service| service.health).fold(common, Ord::max);
         Status {
             health,
             findings: findings.into_iter().map(|finding| finding.text).collect(),
@@ -86,33 +77,17 @@ impl Daemon {
         let mut findings: Vec<Finding> = self.faults.sentences().map(Finding::failing).collect();
         let wanted = self.intent.config.attach != Attach::None;
         let attached = |attachment: &&Attachment| attachment.mode != AttachMode::None;
-        if wanted
-            && !snapshot
-                .attachments
-                .iter()
-                .any(|attachment| attached(&attachment))
-        {
+        if wanted && !snapshot.attachments.iter().any(|attachment| attached(&attachment)) {
             findings.push(Finding::degraded(
                 "no interface has the XDP program: the gate alone limits, by dropping",
             ));
         }
-        for attachment in snapshot
-            .attachments
-            .iter()
-            .filter(|attachment| !attachment.remark.is_empty())
-        {
-            findings.push(Finding::degraded(format!(
-                "{}: {}",
-                attachment.interface, attachment.remark
-            )));
+        for attachment in snapshot.attachments.iter().filter(|attachment| !attachment.remark.is_empty()) {
+            findings.push(Finding::degraded(format!("{}: {}", attachment.interface, attachment.remark)));
         }
-        if snapshot
-            .recount_age_s
-            .is_some_and(|age_s| age_s > RECOUNT_AGE_MAX_S)
-        {
-            findings.push(Finding::failing(
-                "open connections have not been recounted for over half a minute",
-            ));
+        if snapshot.recount_age_s.is_some_and(|age_s| age_s > RECOUNT_AGE_MAX_S) {
+            findings
+                .push(Finding::failing("open connections have not been recounted for over half a minute"));
         }
         if self.reload_error.is_some() {
             findings.push(Finding::degraded(
@@ -154,11 +129,7 @@ impl Daemon {
         }
         let health = worst(findings).max(worst(&own));
         // What is wrong with the daemon is wrong with each of its services.
-        let reasons = findings
-            .iter()
-            .chain(&own)
-            .map(|finding| finding.text.clone())
-            .collect();
+        let reasons = findings.iter().chain(&own).map(|finding| finding.text.clone()).collect();
         ServiceStatus {
             name: service.name.clone(),
             ports: service.ports.clone(),
@@ -177,9 +148,5 @@ impl Daemon {
 }
 
 fn worst(findings: &[Finding]) -> Health {
-    findings
-        .iter()
-        .map(|finding| finding.health)
-        .max()
-        .unwrap_or(Health::Ok)
+    findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Ok)
 }

@@ -43,10 +43,7 @@ exempt = true
 "#;
 
 const SMTP: u16 = 25;
-const NOW: Now = Now {
-    monotonic_ns: 1_000_000_000_000,
-    unix_ms: 1_700_000_000_000,
-};
+const NOW: Now = Now { monotonic_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
 const LIMIT: Verdict = Verdict::Refuse(RefuseReason::ConnectionsPerSource);
 const WITHIN: Verdict = Verdict::Pass(PassReason::WithinLimits);
 const EXEMPT: Verdict = Verdict::Pass(PassReason::Exempt);
@@ -72,13 +69,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// Returns a request for a rule on every service, for ever.
 fn rule(verb: Verb, prefix: &str) -> RuleRequest {
-    RuleRequest {
-        verb,
-        prefix: prefix.into(),
-        service: None,
-        ttl: None,
-        note: None,
-    }
+    RuleRequest { verb, prefix: prefix.into(), service: None, ttl: None, note: None }
 }
 
 /// Returns what kind of a no it was.

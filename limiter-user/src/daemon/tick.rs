@@ -38,12 +38,7 @@ impl Daemon {
 
     /// Ends rules whose time has come.
     fn expire_rules(&mut self, now: Now) {
-        if self
-            .intent
-            .rules
-            .next_expiry_s()
-            .is_none_or(|at_s| at_s > now.unix_s())
-        {
+        if self.intent.rules.next_expiry_s().is_none_or(|at_s| at_s > now.unix_s()) {
             return;
         }
         let ended = self.change(now, |intent| intent.rules.expire(now.unix_s()));

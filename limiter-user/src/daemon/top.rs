@@ -42,17 +42,10 @@ impl Daemon {
         found.sort_by_key(|(most, record)| (Reverse(*most), record.key));
         let total = found.len();
         let classes = self.recounts.classes();
-        let shown = found
-            .into_iter()
-            .take(query.limit.unwrap_or(SHOWN).min(SHOWN_MAX));
-        let sources = shown
-            .map(|(_, record)| self.top_source(record, classes.get(&record.key).copied()))
-            .collect();
-        Ok(Top {
-            sources,
-            total,
-            window_s: self.recounts.window_s(),
-        })
+        let shown = found.into_iter().take(query.limit.unwrap_or(SHOWN).min(SHOWN_MAX));
+        let sources =
+            shown.map(|(_, record)| self.top_source(record, classes.get(&record.key).copied())).collect();
+        Ok(Top { sources, total, window_s: self.recounts.window_s() })
     }
 
     fn measure(&self, record: &SourceRecord, by: TopBy) -> u32 {
@@ -67,9 +60,7 @@ impl Daemon {
     fn top_source(&self, record: &SourceRecord, class: Option<u32>) -> TopSource {
         let key = record.key;
         let class = class.unwrap_or_else(|| {
-            self.table
-                .winner(IpAddr::from(key.addr), key.service)
-                .map_or(0, |rule| rule.class)
+            self.table.winner(IpAddr::from(key.addr), key.service).map_or(0, |rule| rule.class)
         });
         let limit = self.compiled.policy.limits_of(key.service, class).connections;
         let (new, refused) = self.recounts.since(record);

@@ -29,7 +29,9 @@ pub enum DataplaneError {
         source: anyhow::Error,
     },
     /// The kernel's type information lacks something.
-    #[error("kernel type information lacks {what}; limiter needs Linux 6.1 or newer built with CONFIG_DEBUG_INFO_BTF")]
+    #[error(
+        "kernel type information lacks {what}; limiter needs Linux 6.1 or newer built with CONFIG_DEBUG_INFO_BTF"
+    )]
     Btf {
         /// What was looked for.
         what: String,
@@ -68,6 +70,9 @@ pub enum DataplaneError {
         #[source]
         source: io::Error,
     },
+    /// The twin of the program could not judge the packet it was asked about.
+    #[error("the program could not judge the packet it was asked about; is a policy loaded?")]
+    NoExplanation,
     /// An iterator wrote something that is not a whole number of records.
     #[error("the {iterator} iterator wrote {len} bytes, which is no whole number of records of {record_len}")]
     Records {

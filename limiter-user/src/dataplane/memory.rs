@@ -80,10 +80,8 @@ impl Dataplane for Memory {
     fn counters(&self, services: u32, classes: u32) -> Result<Vec<CounterRow>, DataplaneError> {
         let world = self.world();
         world.check("counters")?;
-        let asked = world
-            .rows
-            .iter()
-            .filter(|((service, class, _), _)| *service < services && *class < classes);
+        let asked =
+            world.rows.iter().filter(|((service, class, _), _)| *service < services && *class < classes);
         Ok(asked
             .map(|(&(service, class, family), cells)| CounterRow {
                 service,
@@ -119,22 +117,11 @@ impl Dataplane for Memory {
         let sources = world
             .sources
             .iter()
-            .map(|(key, source)| SourceRecord {
-                key: *key,
-                pad: 0,
-                source: *source,
-            })
+            .map(|(key, source)| SourceRecord { key: *key, pad: 0, source: *source })
             .collect();
         world.sources.retain(|_, source| !idle(source));
-        let totals = (0_u32..)
-            .take(names::SERVICES)
-            .map(|service| world.total(service))
-            .collect();
-        Ok(Recount {
-            charges: world.charges.clone(),
-            sources,
-            totals,
-        })
+        let totals = (0_u32..).take(names::SERVICES).map(|service| world.total(service)).collect();
+        Ok(Recount { charges: world.charges.clone(), sources, totals })
     }
 
     fn correct(&mut self, key: SourceKey, delta: i32) -> Result<(), DataplaneError> {
@@ -154,10 +141,7 @@ impl Dataplane for Memory {
         };
         let service = compiled.policy.service_of(port);
         if service == UNGUARDED {
-            return Ok(Explanation {
-                revision: compiled.policy.revision,
-                ..Explanation::default()
-            });
+            return Ok(Explanation { revision: compiled.policy.revision, ..Explanation::default() });
         }
         let facts = world.facts(compiled, source, service);
         let verdict = World::verdict(compiled, service, &facts);
@@ -187,11 +171,7 @@ impl Dataplane for Memory {
     }
 
     fn attachments(&self) -> Vec<Attachment> {
-        vec![Attachment {
-            interface: "memory".into(),
-            mode: AttachMode::None,
-            remark: String::new(),
-        }]
+        vec![Attachment { interface: "memory".into(), mode: AttachMode::None, remark: String::new() }]
     }
 
     fn detach(&mut self) -> Result<(), DataplaneError> {

@@ -68,11 +68,7 @@ fn traffic(snapshot: &Snapshot) -> Vec<Family> {
             name: "limiter_packets",
             help: "Verdicts on connection attempts, in packets: what was decided, why, and where",
             kind: MetricType::Counter,
-            samples: snapshot
-                .rows
-                .iter()
-                .flat_map(|row| packets(snapshot, row))
-                .collect(),
+            samples: snapshot.rows.iter().flat_map(|row| packets(snapshot, row)).collect(),
         },
         Family {
             name: "limiter_fail_open",
@@ -95,34 +91,25 @@ fn traffic(snapshot: &Snapshot) -> Vec<Family> {
 
 /// Returns the samples of one counter row: those that have counted anything.
 fn packets<'a>(snapshot: &'a Snapshot, row: &'a CounterRow) -> impl Iterator<Item = (Labels, Value)> + 'a {
-    let family = IpFamily::ALL
-        .get(row.family as usize)
-        .map_or("unknown", |family| family.label());
-    row.counters
-        .cells
-        .iter()
-        .enumerate()
-        .filter(|(_, count)| **count > 0)
-        .filter_map(move |(cell, count)| {
-            let (point, verdict) = Verdict::of_cell(cell)?;
-            let labels = vec![
-                ("service", snapshot.names.service(row.service).to_owned()),
-                ("verdict", verdict.label().to_owned()),
-                ("reason", verdict.reason_label().to_owned()),
-                ("point", point.label().to_owned()),
-                ("class", snapshot.names.class(row.class).to_owned()),
-                ("family", family.to_owned()),
-            ];
-            Some((labels, Value::Whole(*count)))
-        })
+    let family = IpFamily::ALL.get(row.family as usize).map_or("unknown", |family| family.label());
+    row.counters.cells.iter().enumerate().filter(|(_, count)| **count > 0).filter_map(move |(cell, count)| {
+        let (point, verdict) = Verdict::of_cell(cell)?;
+        let labels = vec![
+            ("service", snapshot.names.service(row.service).to_owned()),
+            ("verdict", verdict.label().to_owned()),
+            ("reason", verdict.reason_label().to_owned()),
+            ("point", point.label().to_owned()),
+            ("class", snapshot.names.class(row.class).to_owned()),
+            ("family", family.to_owned()),
+        ];
+        Some((labels, Value::Whole(*count)))
+    })
 }
 
 fn services(snapshot: &Snapshot) -> Vec<Family> {
     let each = |value: fn(&ServiceSnapshot) -> Value| {
         let services = snapshot.services.iter();
-        services
-            .map(|service| (vec![("service", service.name.clone())], value(service)))
-            .collect()
+        services.map(|service| (vec![("service", service.name.clone())], value(service))).collect()
     };
     vec![
         Family {
@@ -160,10 +147,7 @@ fn services(snapshot: &Snapshot) -> Vec<Family> {
 
 fn connections(service: &ServiceSnapshot) -> impl Iterator<Item = (Labels, Value)> + '_ {
     service.connections.iter().map(|(class, open)| {
-        (
-            vec![("service", service.name.clone()), ("class", class.clone())],
-            Value::Whole(*open),
-        )
+        (vec![("service", service.name.clone()), ("class", class.clone())], Value::Whole(*open))
     })
 }
 
@@ -193,10 +177,7 @@ fn policy(snapshot: &Snapshot) -> Vec<Family> {
             name: "limiter_reloads",
             help: "Reloads of the configuration, by outcome",
             kind: MetricType::Counter,
-            samples: vec![
-                outcome("done", snapshot.reloads.done),
-                outcome("failed", snapshot.reloads.failed),
-            ],
+            samples: vec![outcome("done", snapshot.reloads.done), outcome("failed", snapshot.reloads.failed)],
         },
         Family {
             name: "limiter_map_fill_ratio",
@@ -214,13 +195,7 @@ fn policy(snapshot: &Snapshot) -> Vec<Family> {
 fn daemon(snapshot: &Snapshot) -> Vec<Family> {
     let attachments = snapshot.attachments.iter().map(|attachment| {
         let mode = attached(attachment.mode);
-        (
-            vec![
-                ("interface", attachment.interface.clone()),
-                ("mode", mode.to_owned()),
-            ],
-            Value::Whole(1),
-        )
+        (vec![("interface", attachment.interface.clone()), ("mode", mode.to_owned())], Value::Whole(1))
     });
     vec![
         Family {

@@ -75,10 +75,7 @@ async fn health(State(daemon): State<Handle>) -> Result<(StatusCode, Json<Health
             service.reasons.join("; ")
         },
     });
-    let report = HealthReport {
-        health: status.health,
-        services: services.collect(),
-    };
+    let report = HealthReport { health: status.health, services: services.collect() };
     let code = match report.health {
         Health::Ok | Health::Degraded => StatusCode::OK,
         Health::Failing => StatusCode::SERVICE_UNAVAILABLE,

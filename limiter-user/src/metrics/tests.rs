@@ -16,10 +16,7 @@ ports = [25]
 connections_per_source = 2
 "#;
 
-const NOW: Now = Now {
-    monotonic_ns: 1_000_000_000_000,
-    unix_ms: 1_700_000_000_000,
-};
+const NOW: Now = Now { monotonic_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
 
 /// Two connections and one refusal.
 fn snapshot() -> Snapshot {
@@ -38,18 +35,11 @@ fn parsed(text: &str) -> BTreeMap<String, f64> {
     for line in body.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             let mut words = comment.splitn(3, ' ');
-            let (keyword, name, rest) = (
-                words.next().unwrap(),
-                words.next().unwrap(),
-                words.next().unwrap(),
-            );
+            let (keyword, name, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
             if keyword == "TYPE" {
                 declared.push((name.to_owned(), rest.to_owned()));
             } else {
-                assert!(
-                    keyword == "HELP" && rest.ends_with('.') && !rest.ends_with(".."),
-                    "{line}"
-                );
+                assert!(keyword == "HELP" && rest.ends_with('.') && !rest.ends_with(".."), "{line}");
             }
             continue;
         }
@@ -62,11 +52,7 @@ fn parsed(text: &str) -> BTreeMap<String, f64> {
         };
         let sample = series.split('{').next().unwrap();
         assert_eq!(sample, format!("{name}{suffix}"), "{line}");
-        assert_eq!(
-            samples.insert(series.to_owned(), value.parse().unwrap()),
-            None,
-            "{series} appears twice"
-        );
+        assert_eq!(samples.insert(series.to_owned(), value.parse().unwrap()), None, "{series} appears twice");
     }
     samples
 }
@@ -84,24 +70,15 @@ fn a_scrape_holds_what_was_counted() {
     for (series, value) in [
         (packets("pass", "within_limits"), 2.0),
         (packets("refuse", "connections_per_source"), 1.0),
-        (
-            "limiter_connections{service=\"smtp\",class=\"default\"}".into(),
-            2.0,
-        ),
-        (
-            "limiter_connections_limit_ratio_max{service=\"smtp\"}".into(),
-            1.0,
-        ),
+        ("limiter_connections{service=\"smtp\",class=\"default\"}".into(), 2.0),
+        ("limiter_connections_limit_ratio_max{service=\"smtp\"}".into(), 1.0),
         ("limiter_sources{service=\"smtp\"}".into(), 1.0),
         ("limiter_recount_drift_total{service=\"smtp\"}".into(), 0.0),
         ("limiter_fail_open_total{why=\"sources_full\"}".into(), 0.0),
         ("limiter_mode{service=\"smtp\",mode=\"enforce\"}".into(), 1.0),
         ("limiter_mode{service=\"smtp\",mode=\"observe\"}".into(), 0.0),
         ("limiter_policy_revision".into(), 1.0),
-        (
-            "limiter_attach_info{interface=\"memory\",mode=\"none\"}".into(),
-            1.0,
-        ),
+        ("limiter_attach_info{interface=\"memory\",mode=\"none\"}".into(), 1.0),
     ] {
         assert_eq!(samples.get(&series), Some(&value), "{series}");
     }
@@ -118,9 +95,7 @@ fn a_scrape_holds_what_was_counted() {
 #[test]
 fn series_are_bounded() {
     let text = collect::text(&snapshot()).unwrap();
-    let packets = text
-        .lines()
-        .filter(|line| line.starts_with("limiter_packets_total"));
+    let packets = text.lines().filter(|line| line.starts_with("limiter_packets_total"));
     assert_eq!(packets.count(), 2);
     assert!(!text.contains("192.0.2.7"));
 }
@@ -129,13 +104,9 @@ fn series_are_bounded() {
 #[test]
 fn metrics_are_documented() {
     let document = include_str!("../../../docs/metrics.md");
-    let documented: Vec<&str> = document
-        .lines()
-        .filter_map(|line| line.strip_prefix("### `")?.split(['{', '`']).next())
-        .collect();
-    let exported: Vec<String> = families(&snapshot())
-        .iter()
-        .map(super::families::Family::sample_name)
-        .collect();
+    let documented: Vec<&str> =
+        document.lines().filter_map(|line| line.strip_prefix("### `")?.split(['{', '`']).next()).collect();
+    let exported: Vec<String> =
+        families(&snapshot()).iter().map(super::families::Family::sample_name).collect();
     assert_eq!(documented, exported);
 }

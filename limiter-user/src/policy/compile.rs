@@ -72,19 +72,12 @@ pub fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<Compiled, CompileEr
     extended.extend(inputs.config)?;
     let prefixes = lookup::prefixes(&Table::merge(inputs, &extended));
     if prefixes.len() > names::PREFIXES {
-        return Err(CompileError::TooManyPrefixes {
-            count: prefixes.len(),
-            limit: names::PREFIXES,
-        });
+        return Err(CompileError::TooManyPrefixes { count: prefixes.len(), limit: names::PREFIXES });
     }
     let policy = policy(inputs, &extended)?;
     let names = extended.names();
     *ids = extended;
-    Ok(Compiled {
-        policy,
-        prefixes,
-        names,
-    })
+    Ok(Compiled { policy, prefixes, names })
 }
 
 fn policy(inputs: &Inputs<'_>, ids: &Ids) -> Result<Box<Policy>, CompileError> {
@@ -123,10 +116,7 @@ fn flags(service: &Service, inputs: &Inputs<'_>) -> ServiceFlags {
     ServiceFlags {
         syn_quota: service.syn_quota_per_source.quota(),
         ceiling: service.connections_total,
-        flags: bits
-            .into_iter()
-            .filter(|(set, _)| *set)
-            .fold(0, |flags, (_, bit)| flags | bit),
+        flags: bits.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, bit)| flags | bit),
     }
 }
 
@@ -145,13 +135,12 @@ fn limits(service: &Service, classes: &[Class], ids: &Ids) -> [Limits; names::CL
         limits[id as usize] = match class.treatment {
             ClassTreatment::Exempt => Limits::EXEMPT,
             ClassTreatment::Denied => Limits::DENIED,
-            ClassTreatment::Limited {
-                connections_per_source,
-                new_connections_per_source,
-            } => Limits::limited(
-                connections_per_source.unwrap_or(service.connections_per_source),
-                new_connections_per_source.map_or(quota, QuotaSetting::quota),
-            ),
+            ClassTreatment::Limited { connections_per_source, new_connections_per_source } => {
+                Limits::limited(
+                    connections_per_source.unwrap_or(service.connections_per_source),
+                    new_connections_per_source.map_or(quota, QuotaSetting::quota),
+                )
+            }
         };
     }
     limits

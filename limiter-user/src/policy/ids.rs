@@ -39,11 +39,7 @@ impl Ids {
     ///
     /// When no id is left; then nothing is changed.
     pub fn extend(&mut self, config: &Config) -> Result<(), CompileError> {
-        let services: Vec<&str> = config
-            .services
-            .iter()
-            .map(|service| service.name.as_str())
-            .collect();
+        let services: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
         let classes: Vec<&str> = config.classes.iter().map(|class| class.name.as_str()).collect();
         let extended = Self {
             services: extended("service", &self.services, &services, SERVICES_MAX)?,
@@ -69,9 +65,7 @@ impl Ids {
     #[must_use]
     pub fn names(&self) -> Names {
         let services = std::iter::once(NO_SERVICE).chain(self.services.iter().map(String::as_str));
-        let classes = BUILT_IN_CLASSES
-            .into_iter()
-            .chain(self.classes.iter().map(String::as_str));
+        let classes = BUILT_IN_CLASSES.into_iter().chain(self.classes.iter().map(String::as_str));
         Names {
             services: services.map(str::to_owned).collect(),
             classes: classes.map(str::to_owned).collect(),
@@ -103,17 +97,11 @@ impl Names {
 }
 
 fn name(names: &[String], id: u32) -> &str {
-    usize::try_from(id)
-        .ok()
-        .and_then(|id| names.get(id))
-        .map_or("unknown", String::as_str)
+    usize::try_from(id).ok().and_then(|id| names.get(id)).map_or("unknown", String::as_str)
 }
 
 fn position(names: &[String], name: &str) -> Option<u32> {
-    names
-        .iter()
-        .position(|known| known == name)
-        .and_then(|at| u32::try_from(at).ok())
+    names.iter().position(|known| known == name).and_then(|at| u32::try_from(at).ok())
 }
 
 /// Returns the known names followed by those wanted that are not among them.
@@ -129,11 +117,8 @@ fn extended(
             continue;
         }
         if names.len() >= limit {
-            let removed: Vec<&str> = known
-                .iter()
-                .map(String::as_str)
-                .filter(|known| !wanted.contains(known))
-                .collect();
+            let removed: Vec<&str> =
+                known.iter().map(String::as_str).filter(|known| !wanted.contains(known)).collect();
             return Err(CompileError::IdsExhausted {
                 kind,
                 name: (*name).to_owned(),
@@ -172,9 +157,6 @@ impl TryFrom<Stored> for Ids {
                 return Err(Damaged("a name appears twice"));
             }
         }
-        Ok(Self {
-            services: stored.services,
-            classes: stored.classes,
-        })
+        Ok(Self { services: stored.services, classes: stored.classes })
     }
 }

@@ -21,9 +21,7 @@ pub(super) fn class_of(compiled: &[CompiledPrefix], address: IpAddr, service: u3
         .iter()
         .filter(|entry| address.masked(Addr::mask(entry.prefix_len)) == entry.addr)
         .max_by_key(|entry| entry.prefix_len)
-        .map_or(CLASS_DEFAULT, |entry| {
-            u32::from(entry.class_of.class[service as usize])
-        })
+        .map_or(CLASS_DEFAULT, |entry| u32::from(entry.class_of.class[service as usize]))
 }
 
 /// 100,000 prefixes compile in the time of a reload nobody notices.
@@ -60,21 +58,15 @@ fn prefixes() -> impl Strategy<Value = IpNet> {
         .prop_map(|(bits, len)| (IpAddr::V4(Ipv4Addr::from_bits(bits << 29 | bits)), len));
     let v6 = (0_u128..8, 0_u8..=128)
         .prop_map(|(bits, len)| (IpAddr::V6(Ipv6Addr::from_bits(bits << 125 | bits)), len));
-    let mapped = (0_u32..8, 80_u8..=128).prop_map(|(bits, len)| {
-        (
-            Ipv4Addr::from_bits(bits << 29 | bits).to_ipv6_mapped().into(),
-            len,
-        )
-    });
+    let mapped = (0_u32..8, 80_u8..=128)
+        .prop_map(|(bits, len)| (Ipv4Addr::from_bits(bits << 29 | bits).to_ipv6_mapped().into(), len));
     prop_oneof![3 => v4, 2 => v6, 1 => mapped]
         .prop_map(|(address, len)| prefix::canonical(IpNet::new(address, len).unwrap()))
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let services = prop_oneof![
-        Just(ServiceSet::ALL),
-        prop::collection::vec(1_u32..16, 1..4).prop_map(ServiceSet::of),
-    ];
+    let services =
+        prop_oneof![Just(ServiceSet::ALL), prop::collection::vec(1_u32..16, 1..4).prop_map(ServiceSet::of),];
     // The treatment is the class's, so it follows from the class id.
     let rule =
         (prefixes(), services, 1_u32..9, 0_usize..3).prop_map(|(prefix, services, class, origin)| Rule {

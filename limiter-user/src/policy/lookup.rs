@@ -17,10 +17,7 @@ struct Key {
 }
 
 /// All of IPv4, `::ffff:0:0/96`.
-const V4_ROOT: Key = Key {
-    addr: 0xffff << 32,
-    len: 96,
-};
+const V4_ROOT: Key = Key { addr: 0xffff << 32, len: 96 };
 
 impl Key {
     /// Returns the key of a prefix without host bits.
@@ -30,10 +27,7 @@ impl Key {
                 addr: V4_ROOT.addr | u128::from(v4.addr().to_bits()),
                 len: V4_ROOT.len + u32::from(v4.prefix_len()),
             },
-            IpNet::V6(v6) => Self {
-                addr: v6.addr().to_bits(),
-                len: u32::from(v6.prefix_len()),
-            },
+            IpNet::V6(v6) => Self { addr: v6.addr().to_bits(), len: u32::from(v6.prefix_len()) },
         }
     }
 
@@ -45,16 +39,10 @@ impl Key {
 
 /// Returns the entries of the trie, leaving out those that say what a wider one says.
 pub(super) fn prefixes(table: &Table) -> Vec<CompiledPrefix> {
-    let mut rules: Vec<(Key, Option<&Rule>)> = table
-        .rules()
-        .iter()
-        .map(|rule| (Key::of(rule.prefix), Some(rule)))
-        .collect();
+    let mut rules: Vec<(Key, Option<&Rule>)> =
+        table.rules().iter().map(|rule| (Key::of(rule.prefix), Some(rule))).collect();
     // `::/0` means IPv6; without an entry of its own IPv4 would inherit from it.
-    if rules
-        .iter()
-        .any(|(key, _)| key.len < V4_ROOT.len && key.covers(V4_ROOT))
-    {
+    if rules.iter().any(|(key, _)| key.len < V4_ROOT.len && key.covers(V4_ROOT)) {
         rules.push((V4_ROOT, None));
     }
     rules.sort_unstable_by_key(|(key, rule)| (*key, rule.map(Rule::rank)));
@@ -64,23 +52,13 @@ pub(super) fn prefixes(table: &Table) -> Vec<CompiledPrefix> {
     for group in rules.chunk_by(|(a, _), (b, _)| a == b) {
         let Some(&(key, _)) = group.first() else { continue };
         while covering.pop_if(|(wider, _)| !wider.covers(key)).is_some() {}
-        let inherited = covering
-            .last()
-            .map_or_else(ClassOf::default, |(_, class_of)| *class_of);
-        let base = if key == V4_ROOT {
-            ClassOf::default()
-        } else {
-            inherited
-        };
+        let inherited = covering.last().map_or_else(ClassOf::default, |(_, class_of)| *class_of);
+        let base = if key == V4_ROOT { ClassOf::default() } else { inherited };
         let class_of = resolve(base, group.iter().filter_map(|(_, rule)| *rule));
         if class_of != inherited {
             covering.push((key, class_of));
             let addr = Addr::from_octets(key.addr.to_be_bytes());
-            prefixes.push(CompiledPrefix {
-                addr,
-                prefix_len: key.len,
-                class_of,
-            });
+            prefixes.push(CompiledPrefix { addr, prefix_len: key.len, class_of });
         }
     }
     prefixes

@@ -99,8 +99,7 @@ impl RuntimeRules {
     /// Returns the rule of exactly this prefix and service.
     #[must_use]
     pub fn get(&self, prefix: IpNet, service: Option<&str>) -> Option<&RuntimeRule> {
-        self.rules
-            .get(&(prefix::canonical(prefix), service.map(str::to_owned)))
+        self.rules.get(&(prefix::canonical(prefix), service.map(str::to_owned)))
     }
 
     /// Returns the rules, by prefix.
@@ -121,10 +120,7 @@ impl RuntimeRules {
     }
 
     fn take(&mut self, wanted: impl Fn(&RuntimeRule) -> bool) -> Vec<RuntimeRule> {
-        self.rules
-            .extract_if(.., |_, rule| wanted(rule))
-            .map(|(_, rule)| rule)
-            .collect()
+        self.rules.extract_if(.., |_, rule| wanted(rule)).map(|(_, rule)| rule).collect()
     }
 }
 

@@ -25,10 +25,7 @@ pub const BUILT_IN_PREFIXES: [IpNet; 4] = [
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
-    IpNet::V6(Ipv6Net::new_assert(
-        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
-        10,
-    )),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
 ];
 
 /// A set of services, by id.
@@ -103,10 +100,7 @@ impl Table {
     /// Runtime rules that have ended, or whose service the configuration lacks, are left out.
     #[must_use]
     pub fn merge(inputs: &Inputs<'_>, ids: &Ids) -> Self {
-        let own = inputs
-            .local
-            .iter()
-            .map(|address| prefix::canonical(IpNet::from(*address)));
+        let own = inputs.local.iter().map(|address| prefix::canonical(IpNet::from(*address)));
         let mut rules: Vec<Rule> = BUILT_IN_PREFIXES
             .into_iter()
             .chain(own)
@@ -121,10 +115,7 @@ impl Table {
         for class in &inputs.config.classes {
             rules.extend(class_rules(class, ids));
         }
-        let in_force = inputs
-            .runtime
-            .iter()
-            .filter(|rule| !rule.is_expired(inputs.now_s));
+        let in_force = inputs.runtime.iter().filter(|rule| !rule.is_expired(inputs.now_s));
         rules.extend(in_force.filter_map(|rule| {
             let services = match &rule.service {
                 None => ServiceSet::ALL,
@@ -137,13 +128,7 @@ impl Table {
                 Verb::Allow => (CLASS_ALLOW, Treatment::Exempt),
                 Verb::Deny => (CLASS_DENY, Treatment::Denied),
             };
-            Some(Rule {
-                prefix: rule.prefix,
-                services,
-                class,
-                treatment,
-                origin: Origin::Runtime,
-            })
+            Some(Rule { prefix: rule.prefix, services, class, treatment, origin: Origin::Runtime })
         }));
         Self { rules }
     }

@@ -46,10 +46,7 @@ struct Host {
 
 impl Host {
     fn with_classes(classes: &str) -> Self {
-        Self {
-            text: format!("{SERVICES}{classes}"),
-            ..Self::default()
-        }
+        Self { text: format!("{SERVICES}{classes}"), ..Self::default() }
     }
 
     fn compile(&mut self) -> Compiled {
@@ -84,17 +81,8 @@ impl Host {
 }
 
 fn class_name(compiled: &Compiled, address: &str, service: &str) -> String {
-    let service = compiled
-        .names
-        .services
-        .iter()
-        .position(|name| name == service)
-        .unwrap();
-    let class = class_of(
-        &compiled.prefixes,
-        address.parse().unwrap(),
-        u32::try_from(service).unwrap(),
-    );
+    let service = compiled.names.services.iter().position(|name| name == service).unwrap();
+    let class = class_of(&compiled.prefixes, address.parse().unwrap(), u32::try_from(service).unwrap());
     compiled.names.class(class).to_owned()
 }
 
@@ -108,26 +96,12 @@ fn built_in_prefixes_are_local() {
         "2001:db8::1".parse().unwrap(),
     ];
     let compiled = host.compile();
-    for local in [
-        "127.0.0.1",
-        "127.9.9.9",
-        "::1",
-        "169.254.1.1",
-        "fe80::1",
-        "192.0.2.1",
-        "192.0.2.2",
-        "2001:db8::1",
-    ] {
+    for local in
+        ["127.0.0.1", "127.9.9.9", "::1", "169.254.1.1", "fe80::1", "192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    {
         assert_eq!(class_name(&compiled, local, "smtp"), "local", "{local}");
     }
-    for foreign in [
-        "10.0.0.1",
-        "192.168.1.1",
-        "fd00::1",
-        "192.0.2.3",
-        "2001:db8::2",
-        "::2",
-    ] {
+    for foreign in ["10.0.0.1", "192.168.1.1", "fd00::1", "192.0.2.3", "2001:db8::2", "::2"] {
         assert_eq!(class_name(&compiled, foreign, "smtp"), "default", "{foreign}");
     }
     assert_eq!(compiled.policy.limits[1][CLASS_LOCAL as usize], Limits::EXEMPT);
@@ -231,10 +205,7 @@ fn classes_inherit_what_they_do_not_set() {
     assert_eq!(smtp[slow], Limits::limited(0, Quota::per(1, MINUTE_NS / 60, 2)));
     assert_eq!(smtp[CLASS_ALLOW as usize], Limits::EXEMPT);
     assert_eq!(smtp[CLASS_DENY as usize], Limits::DENIED);
-    assert!(
-        compiled.prefixes.iter().all(|entry| entry.class_of.class[2] != 5),
-        "`slow` is not for imap"
-    );
+    assert!(compiled.prefixes.iter().all(|entry| entry.class_of.class[2] != 5), "`slow` is not for imap");
 }
 
 /// Ports, flags, ceilings and masks are those of the configuration.
@@ -245,14 +216,8 @@ fn services_enforce_as_configured() {
     let compiled = host.compile();
     let policy = &compiled.policy;
     assert_eq!((policy.revision, policy.trie_slot), (7, 0));
-    assert_eq!(
-        [25, 143, 993, 26].map(|port| policy.service_of(port)),
-        [1, 2, 2, 0]
-    );
-    assert_eq!(
-        policy.service(1).flags,
-        Service::ENFORCE | Service::RESET | Service::SUSPENDED
-    );
+    assert_eq!([25, 143, 993, 26].map(|port| policy.service_of(port)), [1, 2, 2, 0]);
+    assert_eq!(policy.service(1).flags, Service::ENFORCE | Service::RESET | Service::SUSPENDED);
     assert_eq!(policy.service(2).flags, Service::COUNT_LOCAL);
     assert_eq!((policy.service(1).ceiling, policy.service(2).ceiling), (1_000, 0));
     assert_eq!(policy.observe_after_ns, 5 * MINUTE_NS);
@@ -268,11 +233,7 @@ fn services_enforce_as_configured() {
 #[test]
 fn modes_switched_at_run_time_win() {
     let mut host = Host::with_classes("");
-    host.modes = [
-        ("smtp".to_owned(), Mode::Observe),
-        ("imap".to_owned(), Mode::Enforce),
-    ]
-    .into();
+    host.modes = [("smtp".to_owned(), Mode::Observe), ("imap".to_owned(), Mode::Enforce)].into();
     let policy = host.compile().policy;
     assert!(!policy.service(1).has(Service::ENFORCE));
     assert!(policy.service(2).has(Service::ENFORCE));
@@ -281,23 +242,13 @@ fn modes_switched_at_run_time_win() {
 /// Names keep their ids over reloads, even while the file lacks them; storage keeps them too.
 #[test]
 fn ids_are_stable_over_reloads() {
-    let mut host = Host {
-        text: services(&["smtp", "imap"]),
-        ..Host::default()
-    };
+    let mut host = Host { text: services(&["smtp", "imap"]), ..Host::default() };
     assert_eq!(host.compile().names.services, ["none", "smtp", "imap"]);
     host.text = services(&["pop", "imap"]);
     let compiled = host.compile();
     assert_eq!(compiled.names.services, ["none", "smtp", "imap", "pop"]);
-    assert_eq!(
-        [host.ids.service("imap"), host.ids.service("pop")],
-        [Some(2), Some(3)]
-    );
-    assert_eq!(
-        compiled.policy.service_of(1000),
-        3,
-        "the first port is that of pop"
-    );
+    assert_eq!([host.ids.service("imap"), host.ids.service("pop")], [Some(2), Some(3)]);
+    assert_eq!(compiled.policy.service_of(1000), 3, "the first port is that of pop");
     host.ids = serde_json::from_str(&serde_json::to_string(&host.ids).unwrap()).unwrap();
     host.text = services(&["smtp"]);
     assert_eq!(host.compile().policy.service_of(1000), 1);
@@ -307,21 +258,15 @@ fn ids_are_stable_over_reloads() {
 #[test]
 fn exhausted_ids_are_an_error_that_helps() {
     let old: Vec<String> = (0..ids::SERVICES_MAX).map(|n| format!("old-{n}")).collect();
-    let mut host = Host {
-        text: services(&old.iter().map(String::as_str).collect::<Vec<_>>()),
-        ..Host::default()
-    };
+    let mut host =
+        Host { text: services(&old.iter().map(String::as_str).collect::<Vec<_>>()), ..Host::default() };
     host.compile();
     let before = host.ids.clone();
     host.text = services(&["old-3", "fresh"]);
     let error = host.try_compile().unwrap_err().to_string();
-    for part in [
-        "service `fresh`",
-        "15 are in use",
-        "14 of them",
-        "old-0, old-1, old-2, old-4",
-        "stop limiterd",
-    ] {
+    for part in
+        ["service `fresh`", "15 are in use", "14 of them", "old-0, old-1, old-2, old-4", "stop limiterd"]
+    {
         assert!(error.contains(part), "{part:?} in {error}");
     }
     assert_eq!(host.ids, before);
@@ -336,10 +281,7 @@ fn damaged_ids_are_refused() {
         serde_json::json!({ "services": ["a", "a"], "classes": [] }),
         serde_json::json!({ "services": [] }),
     ] {
-        assert!(
-            serde_json::from_value::<Ids>(damaged.clone()).is_err(),
-            "{damaged}"
-        );
+        assert!(serde_json::from_value::<Ids>(damaged.clone()).is_err(), "{damaged}");
     }
 }
 

@@ -80,18 +80,10 @@ impl Connect {
     fn start(target: &Target<'_>, n: usize) -> Self {
         let started = Instant::now();
         match open(target, n) {
-            Ok(stream) => Self {
-                started,
-                stream: Some(stream),
-                decided: None,
-            },
+            Ok(stream) => Self { started, stream: Some(stream), decided: None },
             Err(e) => {
                 let decided = Some((failure(&e.into()), started.elapsed()));
-                Self {
-                    started,
-                    stream: None,
-                    decided,
-                }
+                Self { started, stream: None, decided }
             }
         }
     }
@@ -106,37 +98,18 @@ impl Connect {
     }
 
     fn finish(self) -> Attempt {
-        let Self {
-            started,
-            stream,
-            decided,
-        } = self;
+        let Self { started, stream, decided } = self;
         let (outcome, took) = decided.unwrap_or_else(|| {
             let connected = stream.as_ref().is_some_and(|s| s.peer_addr().is_ok());
-            (
-                if connected {
-                    Outcome::Connected
-                } else {
-                    Outcome::TimedOut
-                },
-                started.elapsed(),
-            )
+            (if connected { Outcome::Connected } else { Outcome::TimedOut }, started.elapsed())
         });
         let open = matches!(outcome, Outcome::Greeted(_) | Outcome::Connected);
-        Attempt {
-            outcome,
-            took,
-            stream: stream.filter(|_| open),
-        }
+        Attempt { outcome, took, stream: stream.filter(|_| open) }
     }
 }
 
 fn open(target: &Target<'_>, n: usize) -> nix::Result<TcpStream> {
-    let family = if target.server.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
+    let family = if target.server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let kind = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, kind, None)?;
     if !target.sources.is_empty() {

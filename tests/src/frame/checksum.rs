@@ -23,10 +23,7 @@ pub fn transport(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u
 }
 
 fn sum(bytes: &[u8]) -> u64 {
-    bytes
-        .chunks(2)
-        .map(|c| u64::from(u16::from_be_bytes([c[0], c.get(1).copied().unwrap_or(0)])))
-        .sum()
+    bytes.chunks(2).map(|c| u64::from(u16::from_be_bytes([c[0], c.get(1).copied().unwrap_or(0)]))).sum()
 }
 
 fn finish(mut sum: u64) -> u16 {
@@ -44,10 +41,7 @@ mod tests {
     /// The worked example of RFC 1071, section 3: the sum is ddf2.
     #[test]
     fn matches_the_example_of_rfc_1071() {
-        assert_eq!(
-            internet(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
-            !0xddf2
-        );
+        assert_eq!(internet(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
     }
 
     /// An odd last byte counts as the upper half of a word.

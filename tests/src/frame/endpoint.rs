@@ -16,7 +16,6 @@ impl Endpoint for SocketAddr {
 
 impl Endpoint for &str {
     fn endpoint(self) -> SocketAddr {
-        self.parse()
-            .unwrap_or_else(|e| panic!("{self:?} is not address:port: {e}"))
+        self.parse().unwrap_or_else(|e| panic!("{self:?} is not address:port: {e}"))
     }
 }

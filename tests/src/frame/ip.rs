@@ -154,12 +154,8 @@ impl Header {
         protocol: u8,
         payload: &[u8],
     ) {
-        let chain: Vec<_> = self
-            .extensions
-            .iter()
-            .cloned()
-            .chain(fragment.map(Extension::Fragment))
-            .collect();
+        let chain: Vec<_> =
+            self.extensions.iter().cloned().chain(fragment.map(Extension::Fragment)).collect();
         let mut rest = Vec::new();
         for (n, extension) in chain.iter().enumerate() {
             let next = chain.get(n + 1).map_or(protocol, Extension::number);
@@ -167,11 +163,7 @@ impl Header {
         }
         rest.extend(payload);
         bytes.extend([0x60, 0, 0, 0]);
-        bytes.extend(
-            u16::try_from(rest.len())
-                .expect("an IP packet has less than 64 KiB")
-                .to_be_bytes(),
-        );
+        bytes.extend(u16::try_from(rest.len()).expect("an IP packet has less than 64 KiB").to_be_bytes());
         bytes.extend([chain.first().map_or(protocol, Extension::number), self.ttl]);
         bytes.extend(source.octets());
         bytes.extend(destination.octets());

@@ -52,16 +52,7 @@ impl Reply {
         let source = SocketAddr::new(addresses.0, port(0)?);
         let destination = SocketAddr::new(addresses.1, port(2)?);
         let checksum_ok = transport_checksum(addresses.0, addresses.1, 6, segment) == 0;
-        Some(Self {
-            macs,
-            vlans,
-            source,
-            destination,
-            ttl,
-            tcp,
-            ip_checksum_ok,
-            checksum_ok,
-        })
+        Some(Self { macs, vlans, source, destination, ttl, tcp, ip_checksum_ok, checksum_ok })
     }
 
     /// Whether this is a well-formed `RST|ACK` that refuses the SYN `syn_seq` of `client`.
@@ -90,12 +81,7 @@ fn ipv4(packet: &[u8]) -> Option<Packet<'_>> {
     }
     let address = |at| Some(IpAddr::V4(Ipv4Addr::from(array::<4>(header, at)?)));
     let addresses = (address(12)?, address(16)?);
-    Some((
-        addresses,
-        header[8],
-        checksum(header) == 0,
-        packet.get(header.len()..total)?,
-    ))
+    Some((addresses, header[8], checksum(header) == 0, packet.get(header.len()..total)?))
 }
 
 fn ipv6(packet: &[u8]) -> Option<Packet<'_>> {

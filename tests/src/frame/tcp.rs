@@ -89,10 +89,7 @@ impl Tcp {
     /// A bare acknowledgement of everything before `ack`.
     #[must_use]
     pub fn acking(ack: u32) -> Self {
-        Self {
-            ack,
-            ..Self::new(Flags::ACK)
-        }
+        Self { ack, ..Self::new(Flags::ACK) }
     }
 
     /// Sets the sequence number.
@@ -126,10 +123,7 @@ impl Tcp {
     /// Sets the options; the header grows to the next word.
     #[must_use]
     pub fn options(mut self, options: &[u8]) -> Self {
-        assert!(
-            options.len() <= 40,
-            "a TCP header has at most 40 bytes of options"
-        );
+        assert!(options.len() <= 40, "a TCP header has at most 40 bytes of options");
         self.options = options.to_vec();
         self
     }

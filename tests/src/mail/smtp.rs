@@ -83,9 +83,7 @@ impl Smtp {
         let stream = namespace.run(|| TcpStream::connect_timeout(&server, REPLY_TIME))?;
         stream.set_read_timeout(Some(REPLY_TIME))?;
         stream.set_write_timeout(Some(REPLY_TIME))?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-        })
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Reads one reply.
@@ -110,10 +108,7 @@ impl Smtp {
                 return Ok(Reply { code, lines });
             }
         }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a reply without an end",
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a reply without an end"))
     }
 
     /// Sends lines and reads the reply to them.
@@ -122,18 +117,14 @@ impl Smtp {
     ///
     /// As [`Self::reply`].
     pub fn command(&mut self, text: &str) -> io::Result<Reply> {
-        self.stream
-            .get_mut()
-            .write_all(format!("{text}\r\n").as_bytes())?;
+        self.stream.get_mut().write_all(format!("{text}\r\n").as_bytes())?;
         self.reply()
     }
 }
 
 pub(super) fn send(namespace: &Namespace, server: SocketAddr, mail: &Mail) -> Dialogue {
     let mut replies = Vec::new();
-    let error = converse(namespace, server, mail, &mut replies)
-        .err()
-        .map(|e| e.kind());
+    let error = converse(namespace, server, mail, &mut replies).err().map(|e| e.kind());
     Dialogue { replies, error }
 }
 

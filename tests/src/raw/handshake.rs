@@ -84,9 +84,7 @@ impl Handshake {
     /// A frame of this connection; sequence and acknowledgement are the segment's own.
     #[must_use]
     pub fn frame(&self, tcp: Tcp) -> Frame {
-        Frame::tcp(self.client, self.server, tcp)
-            .between(self.macs.0, self.macs.1)
-            .id(self.id)
+        Frame::tcp(self.client, self.server, tcp).between(self.macs.0, self.macs.1).id(self.id)
     }
 
     /// The next segment in order, with these flags.

@@ -68,46 +68,31 @@ impl Plan {
     /// Says this to every client first.
     #[must_use]
     pub fn banner(self, banner: &[u8]) -> Self {
-        Self {
-            banner: banner.to_vec(),
-            ..self
-        }
+        Self { banner: banner.to_vec(), ..self }
     }
 
     /// Listens and never accepts: the kernel completes handshakes into the queue.
     #[must_use]
     pub fn never_accepting(self) -> Self {
-        Self {
-            accepting: false,
-            ..self
-        }
+        Self { accepting: false, ..self }
     }
 
     /// An IPv6 socket that takes IPv4 too, as v4-mapped addresses.
     #[must_use]
     pub fn dual_stack(self) -> Self {
-        Self {
-            dual_stack: true,
-            ..self
-        }
+        Self { dual_stack: true, ..self }
     }
 
     /// Waits for a client's data before the connection is handed over (`TCP_DEFER_ACCEPT`).
     #[must_use]
     pub fn defer_accept(self, seconds: u32) -> Self {
-        Self {
-            defer_accept_s: seconds,
-            ..self
-        }
+        Self { defer_accept_s: seconds, ..self }
     }
 
     /// Shares the port with other servers (`SO_REUSEPORT`).
     #[must_use]
     pub fn reuse_port(self) -> Self {
-        Self {
-            reuse_port: true,
-            ..self
-        }
+        Self { reuse_port: true, ..self }
     }
 
     /// Starts the server in `namespace`.
@@ -131,25 +116,13 @@ impl Plan {
             let (stopped, stop) = io::pipe().expect("a pipe needs two descriptors");
             let (held, banner) = (Arc::clone(&held), self.banner);
             let listener = listener.try_clone().expect("duplicating a descriptor");
-            (
-                thread::spawn(move || accept_all(&listener, &stopped, &held, &banner)),
-                stop,
-            )
+            (thread::spawn(move || accept_all(&listener, &stopped, &held, &banner)), stop)
         });
-        Server {
-            address,
-            held,
-            listener: Some(listener),
-            worker,
-        }
+        Server { address, held, listener: Some(listener), worker }
     }
 
     fn listener(&self) -> io::Result<TcpListener> {
-        let family = if self.address.is_ipv4() {
-            AddressFamily::Inet
-        } else {
-            AddressFamily::Inet6
-        };
+        let family = if self.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let kind = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = socket(family, SockType::Stream, kind, None)?;
         setsockopt(&socket, ReuseAddr, &true)?;

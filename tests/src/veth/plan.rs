@@ -36,10 +36,7 @@ impl Plan {
     /// Leaves segmentation and checksums to the "hardware": quick, but no packet has its own checksum.
     #[must_use]
     pub fn offloads(self) -> Self {
-        Self {
-            offloads: true,
-            ..self
-        }
+        Self { offloads: true, ..self }
     }
 
     /// Leaves the clients without an XDP program: what the server's `XDP_TX` sends is lost.
@@ -52,20 +49,13 @@ impl Plan {
     #[must_use]
     pub fn build(self) -> Bed {
         let server = namespace("server");
-        let clients = (0..self.clients)
-            .map(|index| self.client(&server, index))
-            .collect();
+        let clients = (0..self.clients).map(|index| self.client(&server, index)).collect();
         Bed { clients, server }
     }
 
     fn client(self, server: &Namespace, index: u8) -> Client {
         let namespace = namespace(&format!("client{index}"));
-        let client = Client {
-            _pass: None,
-            namespace,
-            index,
-            server: server.name().to_owned(),
-        };
+        let client = Client { _pass: None, namespace, index, server: server.name().to_owned() };
         let (near, far) = (client.device(), client.server_device());
         let Self { queues, mtu, .. } = self;
         let queues = format!("numrxqueues {queues} numtxqueues {queues} mtu {mtu}");
@@ -75,10 +65,8 @@ impl Plan {
             mac_text(client.mac()),
             client.namespace.name()
         ));
-        let ends = [
-            (server, &far, 1, 2, client.mac()),
-            (&client.namespace, &near, 2, 1, client.server_mac()),
-        ];
+        let ends =
+            [(server, &far, 1, 2, client.mac()), (&client.namespace, &near, 2, 1, client.server_mac())];
         for (namespace, device, own, other, other_mac) in ends {
             let other_mac = mac_text(other_mac);
             let (v4, v6) = (format!("10.90.{index}"), format!("fd90:{index:x}:"));
@@ -94,25 +82,14 @@ impl Plan {
                 namespace.output("ethtool", &["-K", device, "tx", "off"]);
             }
         }
-        let pass = self
-            .pass
-            .then(|| Attached::new(&client.namespace, &near, Action::Pass, XdpMode::Driver));
-        Client {
-            _pass: pass,
-            ..client
-        }
+        let pass = self.pass.then(|| Attached::new(&client.namespace, &near, Action::Pass, XdpMode::Driver));
+        Client { _pass: pass, ..client }
     }
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            clients: 1,
-            queues: 1,
-            mtu: 1500,
-            offloads: false,
-            pass: true,
-        }
+        Self { clients: 1, queues: 1, mtu: 1500, offloads: false, pass: true }
     }
 }
 

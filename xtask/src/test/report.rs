@@ -77,36 +77,20 @@ impl Report {
     }
 
     fn names(&self, wanted: impl Fn(&Outcome) -> bool) -> Vec<&str> {
-        self.rows
-            .iter()
-            .filter(|(_, outcome)| wanted(outcome))
-            .map(|(name, _)| name.as_str())
-            .collect()
+        self.rows.iter().filter(|(_, outcome)| wanted(outcome)).map(|(name, _)| name.as_str()).collect()
     }
 
     pub(crate) fn print(&self) {
-        let width = self
-            .rows
-            .iter()
-            .map(|(name, _)| name.len())
-            .max()
-            .unwrap_or_default();
+        let width = self.rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         line("");
         line(paint(
             Paint::Bold,
-            format!(
-                "{:width$}  {:>6}  {:>6}  {:>7}  {:>8}",
-                "suite", "passed", "failed", "skipped", "time"
-            ),
+            format!("{:width$}  {:>6}  {:>6}  {:>7}  {:>8}", "suite", "passed", "failed", "skipped", "time"),
         ));
         for (name, outcome) in &self.rows {
             line(row(name, width, outcome));
         }
-        let mut total = Outcome {
-            ran: true,
-            succeeded: self.failed().is_empty(),
-            ..Outcome::default()
-        };
+        let mut total = Outcome { ran: true, succeeded: self.failed().is_empty(), ..Outcome::default() };
         for (_, outcome) in &self.rows {
             total.passed += outcome.passed;
             total.failed += outcome.failed;
@@ -121,32 +105,20 @@ fn row(name: &str, width: usize, outcome: &Outcome) -> String {
     if !outcome.ran {
         return format!("{name:width$}  {}", paint(Paint::Caution, "left out"));
     }
-    let numbers = format!(
-        "{:>6}  {:>6}  {:>7}",
-        outcome.passed, outcome.failed, outcome.skipped
-    );
+    let numbers = format!("{:>6}  {:>6}  {:>7}", outcome.passed, outcome.failed, outcome.skipped);
     let verdict = match (outcome.succeeded, outcome.failed) {
         (true, _) => paint(Paint::Good, "ok"),
         (false, 0) => paint(Paint::Bad, "did not finish"),
         (false, _) => paint(Paint::Bad, "FAILED"),
     };
-    format!(
-        "{name:width$}  {numbers}  {:>8}  {verdict}",
-        seconds(outcome.elapsed)
-    )
+    format!("{name:width$}  {numbers}  {:>8}  {verdict}", seconds(outcome.elapsed))
 }
 
 /// Runs one `cargo test` and counts the tests it reports.
 pub(crate) fn run_and_count(command: &mut Command) -> Result<Outcome> {
-    let start = |source| Error::Start {
-        command: "cargo test".to_owned(),
-        source,
-    };
+    let start = |source| Error::Start { command: "cargo test".to_owned(), source };
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(start)?;
-    let mut outcome = Outcome {
-        ran: true,
-        ..Outcome::default()
-    };
+    let mut outcome = Outcome { ran: true, ..Outcome::default() };
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut bytes = Vec::new();
@@ -202,15 +174,7 @@ mod tests {
     fn left_out_is_not_failed() {
         let mut report = Report::default();
         report.add("netns_gate", Outcome::left_out());
-        report.add(
-            "xtask",
-            Outcome {
-                ran: true,
-                succeeded: true,
-                passed: 4,
-                ..Outcome::default()
-            },
-        );
+        report.add("xtask", Outcome { ran: true, succeeded: true, passed: 4, ..Outcome::default() });
         assert_eq!(report.left_out(), ["netns_gate"]);
         assert!(report.failed().is_empty());
         assert_eq!(report.passed(), 4);
@@ -220,13 +184,7 @@ mod tests {
     #[test]
     fn a_suite_that_does_not_finish_has_failed() {
         let mut report = Report::default();
-        report.add(
-            "limiter-user",
-            Outcome {
-                ran: true,
-                ..Outcome::default()
-            },
-        );
+        report.add("limiter-user", Outcome { ran: true, ..Outcome::default() });
         assert_eq!(report.failed(), ["limiter-user"]);
     }
 }

@@ -53,48 +53,29 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Suite>> {
 pub(crate) fn select(suites: Vec<Suite>, filter: Option<&str>) -> (Vec<Suite>, Option<&str>) {
     let is_suite = |name: &str| suites.iter().any(|suite| suite.name == name);
     match filter {
-        Some(name) if is_suite(name) => (
-            suites.into_iter().filter(|suite| suite.name == name).collect(),
-            None,
-        ),
+        Some(name) if is_suite(name) => {
+            (suites.into_iter().filter(|suite| suite.name == name).collect(), None)
+        }
         other => (suites, other),
     }
 }
 
 fn package(name: &str, targets: &[&str]) -> Suite {
-    let args = ["--package", name]
-        .iter()
-        .chain(targets)
-        .map(|&arg| arg.to_owned())
-        .collect();
-    Suite {
-        name: name.to_owned(),
-        cargo_args: args,
-        needs_kernel: false,
-        threads: Threads::Any,
-    }
+    let args = ["--package", name].iter().chain(targets).map(|&arg| arg.to_owned()).collect();
+    Suite { name: name.to_owned(), cargo_args: args, needs_kernel: false, threads: Threads::Any }
 }
 
 fn suite(name: &str, text: &str) -> Suite {
-    let needs_kernel = !PLAIN_PREFIXES.iter().any(|prefix| {
-        name.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    });
-    let header_says_parallel = text
-        .lines()
-        .take_while(|line| line.starts_with("//!"))
-        .any(|line| line == PARALLEL);
+    let needs_kernel = !PLAIN_PREFIXES
+        .iter()
+        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')));
+    let header_says_parallel =
+        text.lines().take_while(|line| line.starts_with("//!")).any(|line| line == PARALLEL);
     Suite {
         name: name.to_owned(),
-        cargo_args: ["--package", "limiter-tests", "--test", name]
-            .map(str::to_owned)
-            .to_vec(),
+        cargo_args: ["--package", "limiter-tests", "--test", name].map(str::to_owned).to_vec(),
         needs_kernel,
-        threads: if needs_kernel && !header_says_parallel {
-            Threads::One
-        } else {
-            Threads::Any
-        },
+        threads: if needs_kernel && !header_says_parallel { Threads::One } else { Threads::Any },
     }
 }
 
@@ -106,11 +87,7 @@ fn suite_files(dir: &Path) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::file("list", dir))?.flatten() {
         let path = entry.path();
-        let file = if path.is_dir() {
-            path.join("main.rs")
-        } else {
-            path.clone()
-        };
+        let file = if path.is_dir() { path.join("main.rs") } else { path.clone() };
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
             continue;
         };
@@ -130,14 +107,8 @@ mod tests {
     #[test]
     fn kernel_suites_run_on_one_thread() {
         assert_eq!(suite("netns_limits", "//! Limits.\n").threads, Threads::One);
-        assert_eq!(
-            suite("progrun_syn", "//! SYNs.\n//!\n//! Runs in parallel.\n").threads,
-            Threads::Any
-        );
-        assert_eq!(
-            suite("progrun_syn", "//! SYNs.\n\n//! Runs in parallel.\n").threads,
-            Threads::One
-        );
+        assert_eq!(suite("progrun_syn", "//! SYNs.\n//!\n//! Runs in parallel.\n").threads, Threads::Any);
+        assert_eq!(suite("progrun_syn", "//! SYNs.\n\n//! Runs in parallel.\n").threads, Threads::One);
     }
 
     /// A suite's name decides whether it needs root.

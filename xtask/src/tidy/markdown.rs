@@ -52,11 +52,7 @@ fn is_local(target: &str) -> bool {
 /// Returns the path, from the checkout's root, that a link in `path` means.
 fn resolve(path: &Path, target: &str) -> PathBuf {
     let file = target.split('#').next().unwrap_or_default();
-    let from = if file.starts_with('/') {
-        Path::new("")
-    } else {
-        path.parent().unwrap_or(Path::new(""))
-    };
+    let from = if file.starts_with('/') { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
     let mut resolved = PathBuf::new();
     for component in from.join(file.trim_start_matches('/')).components() {
         if component == Component::ParentDir {
@@ -78,10 +74,7 @@ mod tests {
 
     fn broken(text: &str) -> Vec<usize> {
         let exists = |path: &Path| path == Path::new("docs/operations.md") || path == Path::new("README.md");
-        check(Path::new("docs/glossary.md"), text, exists)
-            .into_iter()
-            .map(|problem| problem.line)
-            .collect()
+        check(Path::new("docs/glossary.md"), text, exists).into_iter().map(|problem| problem.line).collect()
     }
 
     /// Links are relative to the file they stand in, and anchors do not matter.

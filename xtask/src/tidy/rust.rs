@@ -64,10 +64,7 @@ fn stubs(code: &str) -> Vec<Problem> {
         }
         for attribute in ["ignore", "should_panic"] {
             if line.trim_start().starts_with(&format!("#[{attribute}")) {
-                problems.push(Problem::new(
-                    number,
-                    format!("`#[{attribute}]` hides what a test proves"),
-                ));
+                problems.push(Problem::new(number, format!("`#[{attribute}]` hides what a test proves")));
             }
         }
     }
@@ -81,9 +78,7 @@ fn sleeps(path: &str, text: &str, code: &str) -> Vec<Problem> {
     let tests_begin = if is_test_file {
         Some(0)
     } else {
-        lines
-            .iter()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"))
+        lines.iter().position(|line| line.trim_start().starts_with("#[cfg(test)]"))
     };
     let Some(tests_begin) = tests_begin else {
         return Vec::new();
@@ -98,10 +93,7 @@ fn sleeps(path: &str, text: &str, code: &str) -> Vec<Problem> {
         .filter(|(_, line)| line.contains("thread::sleep") || line.contains("time::sleep"))
         .filter(|(index, _)| !has_reason(*index))
         .map(|(index, _)| {
-            Problem::new(
-                index + 1,
-                format!("wait for a condition, or say why not: `{SLEEP_REASON} …`"),
-            )
+            Problem::new(index + 1, format!("wait for a condition, or say why not: `{SLEEP_REASON} …`"))
         })
         .collect()
 }
@@ -111,10 +103,7 @@ mod tests {
     use super::*;
 
     fn problems(path: &str, body: &str) -> Vec<String> {
-        check(path, &format!("//! Header.\n{body}\n"))
-            .into_iter()
-            .map(|problem| problem.text)
-            .collect()
+        check(path, &format!("//! Header.\n{body}\n")).into_iter().map(|problem| problem.text).collect()
     }
 
     /// The first line of a file says what the file is for.
@@ -138,13 +127,9 @@ mod tests {
     /// Tests neither hide nor pretend.
     #[test]
     fn hidden_tests_and_stubs_are_found() {
-        for body in [
-            "#[ignore]",
-            "  #[ignore = \"slow\"]",
-            "#[should_panic]",
-            "todo!()",
-            "unimplemented!(\"x\")",
-        ] {
+        for body in
+            ["#[ignore]", "  #[ignore = \"slow\"]", "#[should_panic]", "todo!()", "unimplemented!(\"x\")"]
+        {
             assert_eq!(problems("limiter-user/src/ctl.rs", body).len(), 1, "{body}");
         }
         assert!(problems("limiter-user/src/ctl.rs", "let s = \"todo!\"; // todo!").is_empty());
@@ -155,10 +140,7 @@ mod tests {
     fn sleeping_tests_say_why() {
         let sleep = "std::thread::sleep(A_MOMENT);";
         assert_eq!(problems("tests/tests/gate.rs", sleep).len(), 1);
-        assert_eq!(
-            problems("limiter-user/src/ctl.rs", &format!("#[cfg(test)]\n{sleep}")).len(),
-            1
-        );
+        assert_eq!(problems("limiter-user/src/ctl.rs", &format!("#[cfg(test)]\n{sleep}")).len(), 1);
         assert!(problems("limiter-user/src/ctl.rs", sleep).is_empty());
         assert!(problems("tests/tests/gate.rs", &format!("// bounded wait: 50 ms\n{sleep}")).is_empty());
     }

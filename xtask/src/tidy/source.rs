@@ -22,11 +22,7 @@ pub(crate) fn code_only(text: &str) -> String {
             at += 1;
         } else {
             let end = (at + length).min(chars.len());
-            code.extend(
-                chars[at..end]
-                    .iter()
-                    .map(|&char| if char == '\n' { '\n' } else { ' ' }),
-            );
+            code.extend(chars[at..end].iter().map(|&char| if char == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -35,10 +31,7 @@ pub(crate) fn code_only(text: &str) -> String {
 
 /// Returns the number of the line on which each whole word `word` stands.
 pub(crate) fn lines_with_word<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    (1..)
-        .zip(code.lines())
-        .filter(move |(_, line)| has_word(line, word))
-        .map(|(number, _)| number)
+    (1..).zip(code.lines()).filter(move |(_, line)| has_word(line, word)).map(|(number, _)| number)
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -54,8 +47,7 @@ fn is_name_char(char: char) -> bool {
 }
 
 fn follows_a_name(chars: &[char], at: usize) -> bool {
-    at.checked_sub(1)
-        .is_some_and(|before| is_name_char(chars[before]))
+    at.checked_sub(1).is_some_and(|before| is_name_char(chars[before]))
 }
 
 fn line_comment(chars: &[char]) -> usize {
@@ -99,10 +91,7 @@ fn string(chars: &[char]) -> usize {
 
 /// Returns the length of `r"…"`, `br#"…"#`, `b"…"`, `c"…"`, `b'…'`; 0 if it is a name.
 fn prefixed_string(chars: &[char]) -> usize {
-    let prefix = chars
-        .iter()
-        .take_while(|char| matches!(char, 'r' | 'b' | 'c'))
-        .count();
+    let prefix = chars.iter().take_while(|char| matches!(char, 'r' | 'b' | 'c')).count();
     let hashes = chars[prefix..].iter().take_while(|&&char| char == '#').count();
     let raw = chars[..prefix].contains(&'r');
     match chars.get(prefix + hashes) {
@@ -120,9 +109,7 @@ fn raw_string(chars: &[char], hashes: usize) -> usize {
     let is_end = |at: &usize| {
         chars[*at] == '"' && chars[at + 1..].iter().take_while(|&&char| char == '#').count() >= hashes
     };
-    (1..chars.len())
-        .find(is_end)
-        .map_or(chars.len(), |at| at + 1 + hashes)
+    (1..chars.len()).find(is_end).map_or(chars.len(), |at| at + 1 + hashes)
 }
 
 /// Returns the length of a character literal; 0 if it is a lifetime.

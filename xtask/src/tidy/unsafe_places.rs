@@ -11,49 +11,22 @@ pub(crate) const HERE: &str = "xtask/src/tidy/unsafe_places.rs";
 
 /// What nothing safe can do, by file.
 const PLACES: [(&str, &str); 16] = [
-    (
-        "limiter-common/src/map.rs",
-        "`aya::Pod` is a promise about layout",
-    ),
-    (
-        "limiter-ebpf/src/account.rs",
-        "counters are values of a per-CPU map",
-    ),
-    (
-        "limiter-ebpf/src/atomic.rs",
-        "the only read-modify-write operations of the target",
-    ),
+    ("limiter-common/src/map.rs", "`aya::Pod` is a promise about layout"),
+    ("limiter-ebpf/src/account.rs", "counters are values of a per-CPU map"),
+    ("limiter-ebpf/src/atomic.rs", "the only read-modify-write operations of the target"),
     ("limiter-ebpf/src/clock.rs", "kernel helper"),
-    (
-        "limiter-ebpf/src/gate.rs",
-        "fields of the listener, kernel helpers",
-    ),
+    ("limiter-ebpf/src/gate.rs", "fields of the listener, kernel helpers"),
     ("limiter-ebpf/src/globals.rs", "values that the loader writes"),
     ("limiter-ebpf/src/handshake.rs", "socket look-up and release"),
-    (
-        "limiter-ebpf/src/iterators.rs",
-        "context and output of an iterator",
-    ),
+    ("limiter-ebpf/src/iterators.rs", "context and output of an iterator"),
     ("limiter-ebpf/src/kernel_drops.rs", "fields of the dropped packet"),
-    (
-        "limiter-ebpf/src/main.rs",
-        "sections and contexts of entry points",
-    ),
-    (
-        "limiter-ebpf/src/packet.rs",
-        "the only place where an offset becomes a pointer",
-    ),
-    (
-        "limiter-ebpf/src/reservation.rs",
-        "a value of a per-CPU map, shared with softirqs",
-    ),
+    ("limiter-ebpf/src/main.rs", "sections and contexts of entry points"),
+    ("limiter-ebpf/src/packet.rs", "the only place where an offset becomes a pointer"),
+    ("limiter-ebpf/src/reservation.rs", "a value of a per-CPU map, shared with softirqs"),
     ("limiter-ebpf/src/reset.rs", "a packet is rewritten in place"),
     ("limiter-ebpf/src/sockets.rs", "socket storage"),
     ("limiter-ebpf/src/store.rs", "map values that other CPUs change"),
-    (
-        "limiter-user/src/dataplane/syscall.rs",
-        "system calls that no crate wraps",
-    ),
+    ("limiter-user/src/dataplane/syscall.rs", "system calls that no crate wraps"),
 ];
 
 /// The helper of the tests that may call the kernel directly.
@@ -79,10 +52,7 @@ pub(crate) fn unused(read: impl Fn(&str) -> Option<String>) -> Vec<Problem> {
         .iter()
         .filter(|(path, _)| !has_unsafe(path))
         .map(|(path, reason)| {
-            Problem::new(
-                1,
-                format!("{path} has no `unsafe` for `{reason}`; take it off the list"),
-            )
+            Problem::new(1, format!("{path} has no `unsafe` for `{reason}`; take it off the list"))
         })
         .collect()
 }

@@ -15,20 +15,14 @@ use crate::terminal::note;
 pub(super) fn find() -> Result<Toolchain> {
     let linker = find_program("bpf-linker");
     let mut sysroot = Command::new("rustup");
-    sysroot
-        .args(["run", "nightly", "rustc", "--print", "sysroot"])
-        .env_remove("RUSTUP_TOOLCHAIN");
+    sysroot.args(["run", "nightly", "rustc", "--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN");
     let sysroot = capture(&mut sysroot).ok().map(|path| PathBuf::from(path.trim()));
-    let has_sources = sysroot.as_ref().is_some_and(|path| {
-        path.join("lib/rustlib/src/rust/library/core/src/lib.rs")
-            .is_file()
-    });
+    let has_sources = sysroot
+        .as_ref()
+        .is_some_and(|path| path.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file());
     match linker {
         Some(linker) if has_sources => {
-            note(format!(
-                "BPF compiler: rustup's nightly, linker {}",
-                linker.display()
-            ));
+            note(format!("BPF compiler: rustup's nightly, linker {}", linker.display()));
             Ok(Toolchain::Nightly { linker })
         }
         linker => Err(nothing_found(sysroot.is_some(), has_sources, linker.is_some())),
@@ -38,14 +32,9 @@ pub(super) fn find() -> Result<Toolchain> {
 fn nothing_found(has_nightly: bool, has_sources: bool, has_linker: bool) -> Error {
     let mut remedies = Vec::new();
     if debian::is_debian() {
-        remedies.push(Remedy::new(
-            "either Debian's compiler: as root, this installs it",
-            "cargo xtask build",
-        ));
-        remedies.push(Remedy::new(
-            "or, by hand, its packages",
-            debian::install_command(&DEBIAN_COMPILER),
-        ));
+        remedies
+            .push(Remedy::new("either Debian's compiler: as root, this installs it", "cargo xtask build"));
+        remedies.push(Remedy::new("or, by hand, its packages", debian::install_command(&DEBIAN_COMPILER)));
         remedies.push(Remedy::new(
             "and after them what its linker is built with",
             format!(
@@ -66,10 +55,7 @@ fn nothing_found(has_nightly: bool, has_sources: bool, has_linker: bool) -> Erro
         ));
     }
     if !has_linker {
-        remedies.push(Remedy::new(
-            "for rustup's nightly: bpf-linker in PATH",
-            "cargo install bpf-linker",
-        ));
+        remedies.push(Remedy::new("for rustup's nightly: bpf-linker in PATH", "cargo install bpf-linker"));
     }
     let what = "no compiler for the BPF target is complete on this machine".to_owned();
     Error::Missing { what, remedies }

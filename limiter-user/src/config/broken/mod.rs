@@ -23,11 +23,7 @@ const SYNTAX: &[Case] = &[
     ("mode = observe\nS;", (1, 8), &["TOML"]),
     ("mode = \"observe\nS;", (1, 16), &["TOML"]),
     ("S;connections_per_source 50", (4, 24), &["TOML"]),
-    (
-        "S;mode = \"observe\"\nmode = \"enforce\"",
-        (5, 1),
-        &["duplicate key", "keep one of the two"],
-    ),
+    ("S;mode = \"observe\"\nmode = \"enforce\"", (5, 1), &["duplicate key", "keep one of the two"]),
     ("[source]\nS;[source]", (5, 2), &["duplicate key"]),
     ("S;[[class]\nname = \"x\"", (4, 9), &["TOML"]),
 ];
@@ -38,39 +34,12 @@ const KEYS: &[Case] = &[
         (4, 1),
         &["unknown key `conections_per_source`", "`connections_per_source`?"],
     ),
-    (
-        "inteface = \"auto\"\nS;",
-        (1, 1),
-        &["unknown key `inteface`", "did you mean `interfaces`?"],
-    ),
-    (
-        "S;[[services]]\nname = \"x\"",
-        (4, 3),
-        &["unknown key `services`", "did you mean `service`?"],
-    ),
-    (
-        "[runtme]\nS;",
-        (1, 2),
-        &["unknown key `runtme`", "did you mean `runtime`?"],
-    ),
-    (
-        "S;colour = 1",
-        (4, 1),
-        &[
-            "unknown key `colour` in [[service]]",
-            "keys here are `name`, `ports`",
-        ],
-    ),
-    (
-        "[runtime]\nattach = \"auto\"\nS;",
-        (2, 1),
-        &["unknown key `attach`", "belongs in the top of the file"],
-    ),
-    (
-        "ipv4_prefix_len = 24\nS;",
-        (1, 1),
-        &["unknown key", "`ipv4_prefix_len` belongs in [source]"],
-    ),
+    ("inteface = \"auto\"\nS;", (1, 1), &["unknown key `inteface`", "did you mean `interfaces`?"]),
+    ("S;[[services]]\nname = \"x\"", (4, 3), &["unknown key `services`", "did you mean `service`?"]),
+    ("[runtme]\nS;", (1, 2), &["unknown key `runtme`", "did you mean `runtime`?"]),
+    ("S;colour = 1", (4, 1), &["unknown key `colour` in [[service]]", "keys here are `name`, `ports`"]),
+    ("[runtime]\nattach = \"auto\"\nS;", (2, 1), &["unknown key `attach`", "belongs in the top of the file"]),
+    ("ipv4_prefix_len = 24\nS;", (1, 1), &["unknown key", "`ipv4_prefix_len` belongs in [source]"]),
     (
         "S;new_connections_per_source = { per_hour = 9, burst = 2 }",
         (4, 32),
@@ -79,175 +48,55 @@ const KEYS: &[Case] = &[
 ];
 
 const TYPES: &[Case] = &[
-    (
-        "mode = 1\nS;",
-        (1, 8),
-        &["`mode` is an integer", "takes \"observe\" or \"enforce\""],
-    ),
-    (
-        "S;connections_per_source = \"50\"",
-        (4, 26),
-        &["`connections_per_source` is `50`", "without quotes"],
-    ),
-    (
-        "S;connections_per_source = 5.5",
-        (4, 26),
-        &["`connections_per_source` is a float", "takes a number"],
-    ),
-    (
-        "S;connections_per_source = 99999999999999999999",
-        (4, 26),
-        &["99999999999999999999 is too large"],
-    ),
-    (
-        "S;count_local = \"yes\"",
-        (4, 15),
-        &["`count_local` is a string", "takes true or false"],
-    ),
+    ("mode = 1\nS;", (1, 8), &["`mode` is an integer", "takes \"observe\" or \"enforce\""]),
+    ("S;connections_per_source = \"50\"", (4, 26), &["`connections_per_source` is `50`", "without quotes"]),
+    ("S;connections_per_source = 5.5", (4, 26), &["`connections_per_source` is a float", "takes a number"]),
+    ("S;connections_per_source = 99999999999999999999", (4, 26), &["99999999999999999999 is too large"]),
+    ("S;count_local = \"yes\"", (4, 15), &["`count_local` is a string", "takes true or false"]),
     (
         "[service]\nname = \"smtp\"\nports = [25]",
         (1, 1),
         &["`service` is a table", "[[service]] with two brackets"],
     ),
-    (
-        "source = 24\nS;",
-        (1, 10),
-        &["`source` is an integer", "written as [source]"],
-    ),
-    (
-        "[[service]]\nname = \"smtp\"\nports = 25",
-        (3, 9),
-        &["`ports` is an integer", "such as [25]"],
-    ),
-    (
-        "[[service]]\nname = \"smtp\"\nports = [\"25\"]",
-        (3, 10),
-        &["`ports` lists a string", "port numbers"],
-    ),
-    (
-        "[runtime]\nobserve_after_daemon_loss = 300\nS;",
-        (2, 29),
-        &["is an integer", "\"300s\""],
-    ),
-    (
-        "S;new_connections_per_source = 300",
-        (4, 30),
-        &["is an integer", "{ per_minute = N, burst = N }"],
-    ),
+    ("source = 24\nS;", (1, 10), &["`source` is an integer", "written as [source]"]),
+    ("[[service]]\nname = \"smtp\"\nports = 25", (3, 9), &["`ports` is an integer", "such as [25]"]),
+    ("[[service]]\nname = \"smtp\"\nports = [\"25\"]", (3, 10), &["`ports` lists a string", "port numbers"]),
+    ("[runtime]\nobserve_after_daemon_loss = 300\nS;", (2, 29), &["is an integer", "\"300s\""]),
+    ("S;new_connections_per_source = 300", (4, 30), &["is an integer", "{ per_minute = N, burst = N }"]),
 ];
 
 const HOST: &[Case] = &[
-    (
-        "mode = \"Enforce\"\nS;",
-        (1, 8),
-        &["unknown mode `Enforce`", "did you mean `enforce`?"],
-    ),
-    (
-        "attach = \"tcx\"\nS;",
-        (1, 10),
-        &["`tcx` is not supported by this version", "\"none\""],
-    ),
-    (
-        "attach = \"hw\"\nS;",
-        (1, 10),
-        &["unknown attach mode `hw`", "`native`, `generic`, `none`"],
-    ),
-    (
-        "interfaces = \"eth0\"\nS;",
-        (1, 14),
-        &["`interfaces` is `eth0`", "write [\"eth0\"]"],
-    ),
-    (
-        "interfaces = []\nS;",
-        (1, 14),
-        &["`interfaces` is empty", "attach = \"none\""],
-    ),
-    (
-        "interfaces = [\"eth 0\"]\nS;",
-        (1, 15),
-        &["`eth 0` is no interface name"],
-    ),
-    (
-        "interfaces = [\"a-name-of-sixteen\"]\nS;",
-        (1, 15),
-        &["is no interface name", "1 to 15"],
-    ),
+    ("mode = \"Enforce\"\nS;", (1, 8), &["unknown mode `Enforce`", "did you mean `enforce`?"]),
+    ("attach = \"tcx\"\nS;", (1, 10), &["`tcx` is not supported by this version", "\"none\""]),
+    ("attach = \"hw\"\nS;", (1, 10), &["unknown attach mode `hw`", "`native`, `generic`, `none`"]),
+    ("interfaces = \"eth0\"\nS;", (1, 14), &["`interfaces` is `eth0`", "write [\"eth0\"]"]),
+    ("interfaces = []\nS;", (1, 14), &["`interfaces` is empty", "attach = \"none\""]),
+    ("interfaces = [\"eth 0\"]\nS;", (1, 15), &["`eth 0` is no interface name"]),
+    ("interfaces = [\"a-name-of-sixteen\"]\nS;", (1, 15), &["is no interface name", "1 to 15"]),
     (
         "interfaces = [\"a\", \"b\", \"a\"]\nS;",
         (1, 25),
         &["interface `a` is listed twice", "1:15: listed first"],
     ),
-    (
-        "[source]\nipv4_prefix_len = 33\nS;",
-        (2, 19),
-        &["`ipv4_prefix_len` is 33", "expected 8 to 32"],
-    ),
-    (
-        "[source]\nipv4_prefix_len = 0\nS;",
-        (2, 19),
-        &["`ipv4_prefix_len` is 0"],
-    ),
-    (
-        "[source]\nipv6_prefix_len = 129\nS;",
-        (2, 19),
-        &["`ipv6_prefix_len` is 129", "expected 32 to 128"],
-    ),
-    (
-        "[runtime]\nmetrics_listen = \"9590\"\nS;",
-        (2, 18),
-        &["no address and port", "127.0.0.1:9590"],
-    ),
+    ("[source]\nipv4_prefix_len = 33\nS;", (2, 19), &["`ipv4_prefix_len` is 33", "expected 8 to 32"]),
+    ("[source]\nipv4_prefix_len = 0\nS;", (2, 19), &["`ipv4_prefix_len` is 0"]),
+    ("[source]\nipv6_prefix_len = 129\nS;", (2, 19), &["`ipv6_prefix_len` is 129", "expected 32 to 128"]),
+    ("[runtime]\nmetrics_listen = \"9590\"\nS;", (2, 18), &["no address and port", "127.0.0.1:9590"]),
     (
         "[runtime]\nmetrics_listen = \"0.0.0.0:9590\"\nS;",
         (2, 18),
         &["not loopback", "no authentication", "127.0.0.1:9590"],
     ),
-    (
-        "[runtime]\nmetrics_listen = \"[::]:1\"\nS;",
-        (2, 18),
-        &["is ::, which is not loopback"],
-    ),
-    (
-        "[runtime]\nmetrics_listen = \"[::1]:0\"\nS;",
-        (2, 18),
-        &["port 0"],
-    ),
-    (
-        "[runtime]\nstate_dir = \"var\"\nS;",
-        (2, 13),
-        &["`state_dir` is `var`", "beginning with /"],
-    ),
+    ("[runtime]\nmetrics_listen = \"[::]:1\"\nS;", (2, 18), &["is ::, which is not loopback"]),
+    ("[runtime]\nmetrics_listen = \"[::1]:0\"\nS;", (2, 18), &["port 0"]),
+    ("[runtime]\nstate_dir = \"var\"\nS;", (2, 13), &["`state_dir` is `var`", "beginning with /"]),
     ("[runtime]\npin_dir = \"\"\nS;", (2, 11), &["no absolute path"]),
-    (
-        "[runtime]\ncontrol_socket = \"x.sock\"\nS;",
-        (2, 18),
-        &["no absolute path"],
-    ),
-    (
-        "[runtime]\ncgroup = \"root\"\nS;",
-        (2, 10),
-        &["`cgroup` is `root`"],
-    ),
-    (
-        "[runtime]\nobserve_after_daemon_loss = \"300\"\nS;",
-        (2, 29),
-        &["`300` is no duration", "\"5m\""],
-    ),
-    (
-        "[runtime]\nobserve_after_daemon_loss = \"5x\"\nS;",
-        (2, 29),
-        &["`5x` is no duration"],
-    ),
-    (
-        "[runtime]\nobserve_after_daemon_loss = \"0s\"\nS;",
-        (2, 29),
-        &["is 0s", "\"never\""],
-    ),
-    (
-        "[runtime]\nobserve_after_daemon_loss = \"8d\"\nS;",
-        (2, 29),
-        &["is 8d", "1s to 7d"],
-    ),
+    ("[runtime]\ncontrol_socket = \"x.sock\"\nS;", (2, 18), &["no absolute path"]),
+    ("[runtime]\ncgroup = \"root\"\nS;", (2, 10), &["`cgroup` is `root`"]),
+    ("[runtime]\nobserve_after_daemon_loss = \"300\"\nS;", (2, 29), &["`300` is no duration", "\"5m\""]),
+    ("[runtime]\nobserve_after_daemon_loss = \"5x\"\nS;", (2, 29), &["`5x` is no duration"]),
+    ("[runtime]\nobserve_after_daemon_loss = \"0s\"\nS;", (2, 29), &["is 0s", "\"never\""]),
+    ("[runtime]\nobserve_after_daemon_loss = \"8d\"\nS;", (2, 29), &["is 8d", "1s to 7d"]),
 ];
 
 /// Every broken configuration is refused with the place, the mistake and the remedy.

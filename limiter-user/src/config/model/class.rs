@@ -24,9 +24,7 @@ impl Class {
     /// Returns whether it holds for a service.
     #[must_use]
     pub fn holds_for(&self, service: &str) -> bool {
-        self.services
-            .as_ref()
-            .is_none_or(|services| services.iter().any(|name| name == service))
+        self.services.as_ref().is_none_or(|services| services.iter().any(|name| name == service))
     }
 }
 

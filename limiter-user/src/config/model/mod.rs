@@ -52,10 +52,7 @@ impl ConfigFile {
     /// Returns a file of this name and text.
     #[must_use]
     pub fn new(path: &Path, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.into(),
-        }
+        Self { path: path.to_owned(), text: text.into() }
     }
 }
 

@@ -70,11 +70,7 @@ pub struct QuotaSetting {
 
 impl QuotaSetting {
     /// No quota.
-    pub const NONE: Self = Self {
-        count: 0,
-        period: Period::Minute,
-        burst: 0,
-    };
+    pub const NONE: Self = Self { count: 0, period: Period::Minute, burst: 0 };
 
     /// Returns the arithmetic form.
     #[must_use]

@@ -27,30 +27,12 @@ fn top_shows_who_has_most() {
     for address in ["192.0.2.7", "192.0.2.7", "192.0.2.7", "192.0.2.8"] {
         let _verdict = memory.connect(ip(address), SMTP);
     }
-    let top = |daemon: &mut Daemon, by| {
-        daemon
-            .top(
-                &TopQuery {
-                    service: None,
-                    by,
-                    limit: None,
-                },
-                NOW,
-            )
-            .unwrap()
-    };
+    let top =
+        |daemon: &mut Daemon, by| daemon.top(&TopQuery { service: None, by, limit: None }, NOW).unwrap();
     let open = top(&mut daemon, TopBy::Open);
-    assert_eq!(
-        (open.total, open.sources[0].source.as_str(), open.sources[0].open),
-        (2, "192.0.2.7", 2)
-    );
+    assert_eq!((open.total, open.sources[0].source.as_str(), open.sources[0].open), (2, "192.0.2.7", 2));
     assert_eq!(open.sources[0].limit, Some(2));
-    let refused = daemon
-        .recounts
-        .sources()
-        .iter()
-        .map(|record| record.source.refused)
-        .sum::<u32>();
+    let refused = daemon.recounts.sources().iter().map(|record| record.source.refused).sum::<u32>();
     assert_eq!(refused, 1);
 }
 
@@ -78,12 +60,7 @@ fn faults_show_in_every_service() {
     daemon.second(NOW);
     let status = daemon.status(NOW);
     assert_eq!(status.health, Health::Failing);
-    assert!(
-        status
-            .services
-            .iter()
-            .all(|service| service.reasons[0].starts_with("heartbeat: "))
-    );
+    assert!(status.services.iter().all(|service| service.reasons[0].starts_with("heartbeat: ")));
     memory.world().broken = None;
     daemon.second(NOW);
     assert_ne!(daemon.status(NOW).health, Health::Failing);
@@ -100,9 +77,6 @@ fn a_full_service_is_degraded() {
     let submission = &status.services[1];
     assert_eq!((submission.open, submission.health), (3, Health::Degraded));
     assert!(
-        submission
-            .reasons
-            .iter()
-            .any(|reason| reason.contains("all 3 connections of its ceiling are open"))
+        submission.reasons.iter().any(|reason| reason.contains("all 3 connections of its ceiling are open"))
     );
 }

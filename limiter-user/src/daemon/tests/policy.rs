@@ -17,13 +17,8 @@ fn modes_are_switched() {
     let path = directory.path().join("limiter.toml");
     fs::write(&path, CONFIG).unwrap();
     let (mut daemon, memory) = daemon(CONFIG, &path, NOW);
-    let request = |mode, service: &str| ModeRequest {
-        mode,
-        service: Some(service.into()),
-    };
-    let change = daemon
-        .set_mode(&request(Mode::Observe, "smtp"), "uid 0", NOW)
-        .unwrap();
+    let request = |mode, service: &str| ModeRequest { mode, service: Some(service.into()) };
+    let change = daemon.set_mode(&request(Mode::Observe, "smtp"), "uid 0", NOW).unwrap();
     assert_eq!(change.changes, ["service `smtp`: enforce -> observe"]);
     daemon.reload(NOW).unwrap();
     for _ in 0..2 {
@@ -31,20 +26,9 @@ fn modes_are_switched() {
     }
     let would = Verdict::WouldRefuse(RefuseReason::ConnectionsPerSource);
     assert_eq!(memory.connect(ip("192.0.2.7"), SMTP), would);
-    daemon
-        .set_mode(&request(Mode::Enforce, "smtp"), "uid 0", NOW)
-        .unwrap();
-    assert!(
-        daemon
-            .status(NOW)
-            .services
-            .iter()
-            .all(|service| !service.mode_switched)
-    );
-    assert_eq!(
-        kind(daemon.set_mode(&request(Mode::Observe, "imap"), "uid 0", NOW)),
-        Kind::NotFound
-    );
+    daemon.set_mode(&request(Mode::Enforce, "smtp"), "uid 0", NOW).unwrap();
+    assert!(daemon.status(NOW).services.iter().all(|service| !service.mode_switched));
+    assert_eq!(kind(daemon.set_mode(&request(Mode::Observe, "imap"), "uid 0", NOW)), Kind::NotFound);
 }
 
 /// A reload says what changed; a broken file changes nothing and is shown until it is repaired.
@@ -57,15 +41,8 @@ fn a_broken_file_changes_nothing() {
     assert_eq!(kind(daemon.reload(NOW)), Kind::Rejected);
     assert_eq!(memory.world().applied.len(), 1);
     assert!(daemon.status(NOW).policy.reload_error.is_some());
-    fs::write(
-        &path,
-        CONFIG.replace("connections_total = 3", "connections_total = 4"),
-    )
-    .unwrap();
-    assert_eq!(
-        daemon.reload(NOW).unwrap().changes,
-        ["service `submission` changed"]
-    );
+    fs::write(&path, CONFIG.replace("connections_total = 3", "connections_total = 4")).unwrap();
+    assert_eq!(daemon.reload(NOW).unwrap().changes, ["service `submission` changed"]);
     assert_eq!(daemon.status(NOW).policy.reload_error, None);
     let snapshot = daemon.snapshot(NOW);
     assert_eq!((snapshot.reloads.done, snapshot.reloads.failed), (1, 1));
@@ -81,11 +58,7 @@ fn own_addresses_are_followed() {
     assert_eq!(memory.connect(own, SMTP), EXEMPT);
     let applied = memory.world().applied.len();
     daemon.look_at_addresses(Ok(vec![own]), NOW);
-    assert_eq!(
-        memory.world().applied.len(),
-        applied,
-        "nothing changed, nothing is applied"
-    );
+    assert_eq!(memory.world().applied.len(), applied, "nothing changed, nothing is applied");
 }
 
 /// Stopping detaches, unless the configuration wants the program kept.

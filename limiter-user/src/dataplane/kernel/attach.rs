@@ -10,7 +10,8 @@ use std::{
 
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, SockOps, Xdp, XdpMode,
-    cgroup_skb::CgroupSkbLinkId, loaded_programs, sock_ops::SockOpsLinkId, tp_btf::BtfTracePointLinkId, xdp::XdpLinkId,
+    cgroup_skb::CgroupSkbLinkId, loaded_programs, sock_ops::SockOpsLinkId, tp_btf::BtfTracePointLinkId,
+    xdp::XdpLinkId,
 };
 
 use super::{
@@ -42,7 +43,8 @@ impl Links {
     pub(super) fn attach(loaded: &mut Loaded, config: &Config) -> Result<Self, DataplaneError> {
         let mut links = Self::default();
         let path = cgroup_path(&config.runtime.cgroup)?;
-        let cgroup = File::open(&path).map_err(|source| DataplaneError::Host { path: path.clone(), source })?;
+        let cgroup =
+            File::open(&path).map_err(|source| DataplaneError::Host { path: path.clone(), source })?;
         for name in ["release", "give_back"] {
             let program: &mut BtfTracePoint = loaded.program_mut(name)?;
             let id = program.attach().map_err(failed(format!("attaching the program `{name}`")))?;
@@ -105,7 +107,9 @@ impl Links {
             keep(loaded.program_mut::<SockOps>("charge").and_then(detach));
         }
         for (name, link) in self.tracepoints.drain(..).rev() {
-            let detach = |program: &mut BtfTracePoint| program.detach(link).map_err(failed(format!("detaching {name}")));
+            let detach = |program: &mut BtfTracePoint| {
+                program.detach(link).map_err(failed(format!("detaching {name}")))
+            };
             keep(loaded.program_mut::<BtfTracePoint>(name).and_then(detach));
         }
         self.attachments.clear();
@@ -114,7 +118,11 @@ impl Links {
 }
 
 /// Attaches in the mode asked for; `auto` tries the driver, then the network stack.
-fn attach_in_turn(program: &mut Xdp, index: u32, wanted: Attach) -> Result<(XdpLinkId, AttachMode), ProgramError> {
+fn attach_in_turn(
+    program: &mut Xdp,
+    index: u32,
+    wanted: Attach,
+) -> Result<(XdpLinkId, AttachMode), ProgramError> {
     let mut in_mode = |mode| match mode {
         AttachMode::Generic => program.attach_to_if_index(index, XdpMode::Skb).map(|link| (link, mode)),
         AttachMode::Native | AttachMode::None => {
@@ -210,7 +218,8 @@ mod tests {
     /// The version 2 hierarchy is found beside version 1 controllers.
     #[test]
     fn the_cgroup2_mount_is_found() {
-        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let mounts =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(mounts.lines().find_map(cgroup2_mount), Some(PathBuf::from("/sys/fs/cgroup/unified")));
     }
 }

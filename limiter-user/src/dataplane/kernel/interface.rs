@@ -32,7 +32,8 @@ pub(super) fn look_up(name: &str) -> io::Result<Interface> {
     request.attributes.push(LinkAttribute::IfName(name.to_owned()));
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(request)));
+    let mut message =
+        NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(request)));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);

@@ -1,6 +1,9 @@
 //! Loads the object into the kernel: constants set, every program verified, nothing attached.
 
-use std::{io::Read as _, os::fd::{AsFd as _, BorrowedFd}};
+use std::{
+    io::Read as _,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -42,7 +45,8 @@ impl Loaded {
     /// Loads the object.
     pub(super) fn load() -> Result<Self, DataplaneError> {
         let offsets = Offsets::of_running_kernel()?;
-        let netns_cookie = syscall::netns_cookie().map_err(failed("reading the cookie of the network namespace"))?;
+        let netns_cookie =
+            syscall::netns_cookie().map_err(failed("reading the cookie of the network namespace"))?;
         let seed = random().map_err(failed("reading /dev/urandom"))?;
         let mut loader = EbpfLoader::new();
         for (constant, value) in &offsets.values {

@@ -22,6 +22,8 @@ use self::{attach::Links, load::Loaded, tables::Tables};
 use super::{Attachment, CounterRow, Dataplane, DataplaneError, Recount, syscall};
 use crate::{clock::Now, config::Config, policy::Compiled};
 
+/// What the programs that are run by hand return when they have done their work.
+const XDP_PASS: u32 = 2;
 /// Shortest frame that a test run of XDP takes (an Ethernet header).
 const FRAME_MIN: usize = 14;
 
@@ -75,10 +77,16 @@ impl Kernel {
         };
         let program = self.loaded.iterator(iterator)?;
         let mut bytes = Vec::new();
-        syscall::iterate_map(program, map).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
+        syscall::iterate_map(program, map)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(failed)?;
         let record_len = size_of::<T>();
         let parse = |chunk: &[u8]| {
-            T::read_from_bytes(chunk).map_err(|_| DataplaneError::Records { iterator, len: bytes.len(), record_len })
+            T::read_from_bytes(chunk).map_err(|_| DataplaneError::Records {
+                iterator,
+                len: bytes.len(),
+                record_len,
+            })
         };
         bytes.chunks(record_len).map(parse).collect()
     }
@@ -146,7 +154,9 @@ impl Dataplane for Kernel {
     fn explain(&self, source: Addr, destination: Addr, port: u16) -> Result<Explanation, DataplaneError> {
         let frame = probe::syn(source, destination, port);
         let mut out = vec![0; frame.len()];
-        self.run("explain", &frame, &mut out)?;
+        if self.run("explain", &frame, &mut out)? != XDP_PASS {
+            return Err(DataplaneError::NoExplanation);
+        }
         let (explanation, _) = Explanation::read_from_prefix(&out).map_err(|_| DataplaneError::Records {
             iterator: "explain",
             len: frame.len(),

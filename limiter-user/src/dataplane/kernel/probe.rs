@@ -44,7 +44,8 @@ mod tests {
     #[test]
     fn the_probe_is_a_syn_to_the_port() {
         for (from, to) in [("192.0.2.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2")] {
-            let (from, to) = (Addr::from(from.parse::<IpAddr>().unwrap()), Addr::from(to.parse::<IpAddr>().unwrap()));
+            let (from, to) =
+                (Addr::from(from.parse::<IpAddr>().unwrap()), Addr::from(to.parse::<IpAddr>().unwrap()));
             let frame = syn(from, to, 25);
             let bytes = frame.as_slice();
             let segment = segment::<0>(&bytes, link(&bytes).unwrap()).unwrap();

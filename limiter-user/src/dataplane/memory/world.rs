@@ -58,22 +58,14 @@ impl World {
     fn class_of(&self, addr: Addr, service: u32) -> u32 {
         let longest = self.policy().and_then(|compiled| {
             let holds = |len| move |at: Addr| addr.masked(Addr::mask(len)) == at;
-            let matching = compiled
-                .prefixes
-                .iter()
-                .filter(|entry| holds(entry.prefix_len)(entry.addr));
+            let matching = compiled.prefixes.iter().filter(|entry| holds(entry.prefix_len)(entry.addr));
             matching.max_by_key(|entry| entry.prefix_len)
         });
-        longest.map_or(CLASS_DEFAULT, |entry| {
-            u32::from(entry.class_of.class[service as usize])
-        })
+        longest.map_or(CLASS_DEFAULT, |entry| u32::from(entry.class_of.class[service as usize]))
     }
 
     pub(super) fn facts(&self, compiled: &Compiled, addr: Addr, service: u32) -> Facts {
-        let key = SourceKey {
-            addr: compiled.policy.source_of(addr),
-            service,
-        };
+        let key = SourceKey { addr: compiled.policy.source_of(addr), service };
         let source = self.sources.get(&key);
         let known = Known {
             held: source.map_or(0, |source| source.word.held()),
@@ -81,12 +73,7 @@ impl World {
             now_ns: self.now_ns,
             total: self.total(service),
         };
-        Facts {
-            key,
-            class: self.class_of(addr, service),
-            known,
-            has_entry: source.is_some(),
-        }
+        Facts { key, class: self.class_of(addr, service), known, has_entry: source.is_some() }
     }
 
     pub(super) fn total(&self, service: u32) -> u32 {
@@ -97,11 +84,7 @@ impl World {
 
     pub(super) fn verdict(compiled: &Compiled, service: u32, facts: &Facts) -> Verdict {
         let rules = compiled.policy.service(service);
-        match decide(
-            compiled.policy.limits_of(service, facts.class),
-            rules.ceiling,
-            &facts.known,
-        ) {
+        match decide(compiled.policy.limits_of(service, facts.class), rules.ceiling, &facts.known) {
             Ok(reason) => Verdict::Pass(reason),
             Err(reason) => Verdict::refused(reason, rules, false),
         }
@@ -117,22 +100,12 @@ impl World {
         }
         let facts = self.facts(&compiled, addr, service);
         let verdict = Self::verdict(&compiled, service, &facts);
-        let row = self
-            .rows
-            .entry((service, facts.class, addr.family() as u32))
-            .or_insert([0; CELLS]);
+        let row = self.rows.entry((service, facts.class, addr.family() as u32)).or_insert([0; CELLS]);
         row[verdict.cell(Point::Gate)] += 1;
         if !matches!(verdict, Verdict::Pass(_)) {
             let cell = u32::try_from(verdict.cell(Point::Gate)).unwrap_or(u32::MAX);
             let (class, port) = (facts.class, u32::from(port));
-            self.samples.push(Sample {
-                at_ns: self.now_ns,
-                addr,
-                service,
-                class,
-                cell,
-                port,
-            });
+            self.samples.push(Sample { at_ns: self.now_ns, addr, service, class, cell, port });
         }
         if verdict.is_refusal() {
             if let Some(source) = self.sources.get_mut(&facts.key) {
@@ -148,16 +121,11 @@ impl World {
         let now_ns = self.now_ns;
         let in_total = compiled.policy.counts_in_total(facts.key.service, facts.class);
         let state = Charge::CHARGED | if in_total { Charge::IN_TOTAL } else { 0 };
-        self.charges.push(Charge {
-            key: facts.key,
-            class: facts.class,
-            addr,
-            state,
-        });
-        let source = self.sources.entry(facts.key).or_insert_with(|| Source {
-            word: Word::idle(facts.key.hash(0)),
-            ..Source::default()
-        });
+        self.charges.push(Charge { key: facts.key, class: facts.class, addr, state });
+        let source = self
+            .sources
+            .entry(facts.key)
+            .or_insert_with(|| Source { word: Word::idle(facts.key.hash(0)), ..Source::default() });
         source.word = Word(source.word.0.wrapping_add(ONE_OPEN));
         source.accepted = source.accepted.wrapping_add(1);
         source.accepted_at_s = u32::try_from(now_ns / SECOND_NS).unwrap_or(u32::MAX);
@@ -184,10 +152,6 @@ impl World {
         if self.broken != Some(operation) {
             return Ok(());
         }
-        Err(DataplaneError::Map {
-            map: "MEMORY",
-            operation,
-            source: anyhow::anyhow!("a test broke it"),
-        })
+        Err(DataplaneError::Map { map: "MEMORY", operation, source: anyhow::anyhow!("a test broke it") })
     }
 }
