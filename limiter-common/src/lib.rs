@@ -8,7 +8,8 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`addr`] | addresses in one key space of 16 bytes, masks, hashes |
-//! | [`verdict`] | verdicts, reasons, points, and the cell that counts each |
+//! | [`verdict`] | verdicts, reasons, points |
+//! | [`cell`] | the counter cell of each verdict |
 //! | [`limits`] | limits of a class in a service, and how a service enforces them |
 //! | [`gcra`] | the arithmetic of the new-connection quota |
 //! | [`decide`] | the decision itself |
@@ -26,6 +27,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod cell;
 pub mod decide;
 pub mod event;
 pub mod gcra;

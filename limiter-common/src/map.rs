@@ -10,7 +10,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{addr::Addr, names, verdict::CELLS, word::Word};
+use crate::{addr::Addr, cell::CELLS, names, word::Word};
 
 /// Whom a connection is charged to: a source in a service.
 #[repr(C)]

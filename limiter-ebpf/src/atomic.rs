@@ -45,3 +45,17 @@ pub fn store(at: *mut u64, value: u64) {
     // SAFETY: as for `load`.
     unsafe { core::ptr::write_volatile(at, value) };
 }
+
+/// Reads a 32-bit value that other CPUs write.
+#[inline(always)]
+pub fn load_u32(at: *const u32) -> u32 {
+    // SAFETY: as for `load`, aligned to 4.
+    unsafe { core::ptr::read_volatile(at) }
+}
+
+/// Writes a 32-bit value that other CPUs read; the last writer wins.
+#[inline(always)]
+pub fn store_u32(at: *mut u32, value: u32) {
+    // SAFETY: as for `load_u32`.
+    unsafe { core::ptr::write_volatile(at, value) };
+}

@@ -21,11 +21,10 @@ pub fn run(ctx: &XdpContext) -> u32 {
     let Some(explanation) = explain(&frame) else {
         return xdp_action::XDP_ABORTED;
     };
-    let Some(out) = frame.at::<{ size_of::<Explanation>() }>(0) else {
+    let bytes: [u8; size_of::<Explanation>()] = zerocopy::transmute!(explanation);
+    if frame.store(0, bytes).is_none() {
         return xdp_action::XDP_ABORTED;
-    };
-    // SAFETY: `at` checked that the frame has room; packets promise no alignment.
-    unsafe { out.cast::<Explanation>().write_unaligned(explanation) };
+    }
     xdp_action::XDP_PASS
 }
 

@@ -13,7 +13,6 @@ use limiter_common::{
     decide::decide,
     limits::Service,
     map::{FailOpen, SourceKey},
-    names,
     packet::{self, Segment, Stop, Tcp},
     policy::{Policy, UNGUARDED},
     reply::{self, Reset},
@@ -21,7 +20,8 @@ use limiter_common::{
 };
 
 use crate::{
-    account, account::Subject, clock, facts, globals, handshake, maps, packet::Frame, reset, store, syn,
+    account, account::Subject, at_limit::AtLimit, clock, facts, globals, handshake, packet::Frame, reset,
+    store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -219,46 +219,5 @@ impl<'a> Packet<'a> {
             account::fail_open(FailOpen::NoReset);
         }
         xdp_action::XDP_PASS
-    }
-}
-
-/// The mark that says that a source is at its limit: a fingerprint in a bucket.
-pub struct AtLimit {
-    bucket: Option<*mut u32>,
-    fingerprint: u32,
-}
-
-impl AtLimit {
-    /// Returns the mark of the source with this hash.
-    #[inline(always)]
-    pub fn of(hash: u64) -> Self {
-        let bucket = maps::AT_LIMIT.get_ptr_mut((hash >> 48) as u32 & (names::AT_LIMIT_BUCKETS as u32 - 1));
-        // An empty bucket holds 0, so no fingerprint may be 0.
-        Self { bucket, fingerprint: hash as u32 | 1 }
-    }
-
-    #[inline(always)]
-    fn is_set(&self) -> bool {
-        // SAFETY: a value of a live array; a torn or stale read costs a look, no verdict.
-        self.bucket.is_some_and(|bucket| unsafe { bucket.read_volatile() } == self.fingerprint)
-    }
-
-    /// Sets the mark.
-    #[inline(always)]
-    pub fn set(&self) {
-        self.write(self.fingerprint);
-    }
-
-    #[inline(always)]
-    fn clear(&self) {
-        self.write(0);
-    }
-
-    #[inline(always)]
-    fn write(&self, value: u32) {
-        if let Some(bucket) = self.bucket {
-            // SAFETY: a value of a live array; the last writer wins, and that is all that is asked of it.
-            unsafe { bucket.write_volatile(value) };
-        }
     }
 }

@@ -18,7 +18,9 @@
 #![expect(internal_features, reason = "core has no atomics for the BPF target, only the intrinsics")]
 
 mod account;
+mod admission;
 mod amend;
+mod at_limit;
 mod atomic;
 mod clock;
 mod explain;
@@ -29,6 +31,7 @@ mod handshake;
 mod ingress;
 mod iterators;
 mod maps;
+mod netns;
 mod packet;
 mod reservation;
 mod reset;

@@ -8,7 +8,7 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_netns_cookie, bpf_sk_storage_get},
+    helpers::generated::bpf_sk_storage_get,
     programs::{BtfTracePointContext, SockOpsContext},
 };
 use limiter_common::{
@@ -19,7 +19,7 @@ use limiter_common::{
     word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, clock, globals, maps, reservation, store};
+use crate::{account, atomic, clock, maps, netns, reservation, store};
 
 /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
 const PASSIVE_ESTABLISHED: u32 = 5;
@@ -39,7 +39,7 @@ pub struct Connection<'a> {
 /// Charges a connection that a client has completed.
 #[inline(always)]
 pub fn charge(ctx: &SockOpsContext) {
-    if ctx.op() != PASSIVE_ESTABLISHED || !is_ours(ctx) {
+    if ctx.op() != PASSIVE_ESTABLISHED || !netns::is_event_ours(ctx) {
         return;
     }
     let Some(policy) = store::policy() else { return };
@@ -195,12 +195,4 @@ fn remote_addr(ctx: &SockOpsContext) -> Addr {
     // SAFETY: fields of the context; the verifier wants four loads of one word.
     let word = |n: usize| unsafe { words.wrapping_add(n).read_volatile() };
     Addr { words_be: [word(0), word(1), word(2), word(3)] }
-}
-
-/// Returns whether the socket belongs to the network namespace that limiter guards.
-#[inline(always)]
-fn is_ours(ctx: &SockOpsContext) -> bool {
-    let ours = globals::netns_cookie();
-    // SAFETY: the context is that of the running program.
-    ours == 0 || unsafe { bpf_get_netns_cookie(ctx.ops.cast()) } == ours
 }

@@ -176,8 +176,8 @@ impl SourceRef {
     /// Returns whether a connection of the source was ever accepted.
     #[inline(always)]
     pub fn is_proven(&self) -> bool {
-        // SAFETY: a field of the entry; a count that other CPUs only raise.
-        unsafe { core::ptr::read_volatile(&raw const (*self.at).accepted) != 0 }
+        // SAFETY: a field of the entry.
+        atomic::load_u32(unsafe { &raw const (*self.at).accepted }) != 0
     }
 
     /// Counts an accepted connection.
@@ -185,8 +185,8 @@ impl SourceRef {
     pub fn note_accepted(&self, second: u32) {
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).accepted }, 1);
-        // SAFETY: a field of the entry; all writers write about the same time.
-        unsafe { core::ptr::write_volatile(&raw mut (*self.at).accepted_at_s, second) };
+        // SAFETY: a field of the entry. All writers write about the same time.
+        atomic::store_u32(unsafe { &raw mut (*self.at).accepted_at_s }, second);
     }
 
     /// Counts a refused connection.
@@ -194,7 +194,7 @@ impl SourceRef {
     pub fn note_refused(&self, second: u32) {
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
-        // SAFETY: a field of the entry; all writers write about the same time.
-        unsafe { core::ptr::write_volatile(&raw mut (*self.at).refused_at_s, second) };
+        // SAFETY: a field of the entry. All writers write about the same time.
+        atomic::store_u32(unsafe { &raw mut (*self.at).refused_at_s }, second);
     }
 }

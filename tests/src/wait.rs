@@ -24,6 +24,7 @@ pub fn until_some<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -
         if late {
             return None;
         }
+        // bounded wait: the deadline above ends it.
         thread::sleep(POLL);
     }
 }

@@ -20,7 +20,7 @@ const LOG_FILTER: &str = "info";
 
 /// Limits connections per source address, in the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "limiterd", version, about)]
+#[command(name = "limiterd", version)]
 struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]

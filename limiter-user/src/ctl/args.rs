@@ -17,7 +17,7 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 refused or not found, 2 usage, 3
 
 /// Asks limiterd, the connection limiter of this host.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "limiterctl", version, about, after_help = AFTER_HELP, infer_subcommands = false)]
+#[command(name = "limiterctl", version, after_help = AFTER_HELP, infer_subcommands = false)]
 pub struct Args {
     /// The control socket of the daemon.
     #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]

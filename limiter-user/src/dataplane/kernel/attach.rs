@@ -24,8 +24,9 @@ use crate::{
 };
 
 /// What an operator should know about resets on a veth.
-const VETH_REMARK: &str = "a reset to a refused SYN reaches the peer of a veth only if the peer has GRO on or an XDP \
-                           program; without it refused clients time out: `ethtool -K PEER gro on`";
+const VETH_REMARK: &str = "a reset to a refused SYN reaches the peer of a veth only if the peer has an XDP program of \
+                           its own, which may pass everything; without one refused clients time out: attach = \"generic\" \
+                           has no such limit";
 
 /// What is attached.
 #[derive(Debug, Default)]

@@ -17,11 +17,11 @@ use aya::{
 };
 use limiter_common::{
     addr::{Addr, Family},
+    cell::CELLS,
     event::Sample,
     map::{ClassOf, Control, Counters, FailOpen, Total},
     names,
     policy::Policy,
-    verdict::CELLS,
 };
 use zerocopy::FromBytes as _;
 

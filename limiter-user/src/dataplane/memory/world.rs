@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use limiter_common::{
     addr::Addr,
+    cell::CELLS,
     decide::{Known, decide},
     event::Sample,
     gcra,
     map::{Charge, Source, SourceKey},
     policy::{CLASS_DEFAULT, UNGUARDED},
-    verdict::{CELLS, PassReason, Point, Verdict},
+    verdict::{PassReason, Point, Verdict},
     word::{ONE_OPEN, Word},
 };
 

@@ -1,0 +1,237 @@
+//! Admission: decides on one connection attempt at the gate and reserves for it
+//! in the same step.
+//!
+//! Three words can stand against a connection: the source's, the service's and
+//! the source's arrival time. Each is moved by compare-and-swap, the first by
+//! the very value that the decision was made on; what fails undoes what came before.
+
+use limiter_common::{
+    addr::{Addr, Family},
+    decide::decide,
+    gcra,
+    limits::{Limits, Service},
+    map::{FailOpen, SourceKey},
+    policy::Policy,
+    verdict::{PassReason, Point, RefuseReason, Verdict},
+    word::{ONE_RESERVED, Word},
+};
+
+use crate::{
+    account,
+    account::Subject,
+    at_limit::AtLimit,
+    atomic, clock, facts,
+    gate::{DROP, PASS, RETRY},
+    globals, reservation, store,
+    store::SourceRef,
+};
+
+/// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
+const ATTEMPTS: u32 = 32;
+
+/// The service that a segment is for; it fits a register.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// The service id.
+    pub service: u32,
+    /// The local port.
+    pub port: u16,
+    /// The IP version.
+    pub family: Family,
+}
+
+/// What a reservation is made for.
+struct Candidate<'a> {
+    policy: &'a Policy,
+    place: Place,
+    addr: Addr,
+    key: SourceKey,
+    class: u32,
+    limits: &'a Limits,
+    ceiling: u32,
+    in_total: bool,
+}
+
+/// Decides on one connection attempt and reserves for it in one step.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn try_admit(addr: *const Addr, place: u64) -> i32 {
+    if addr.is_null() {
+        return PASS;
+    }
+    // SAFETY: not null, and the verifier knows that it points to a whole address.
+    let addr = unsafe { addr.read() };
+    let Some(policy) = store::policy() else {
+        return PASS;
+    };
+    Candidate::new(policy, Place::unpack(place), addr).admit()
+}
+
+impl Place {
+    /// Returns the place in one register.
+    pub const fn pack(self) -> u64 {
+        (self.service as u64) | (self.port as u64) << 16 | (self.family as u64) << 32
+    }
+
+    const fn unpack(packed: u64) -> Self {
+        let family = if packed >> 32 == 0 { Family::V4 } else { Family::V6 };
+        Self { service: packed as u32 & 0xffff, port: (packed >> 16) as u16, family }
+    }
+
+    /// Returns whom a verdict is attributed to.
+    #[inline(always)]
+    pub fn subject(self, addr: Addr, class: u32) -> Subject {
+        Subject { service: self.service, class, addr, port: self.port, family: self.family }
+    }
+}
+
+impl<'a> Candidate<'a> {
+    #[inline(always)]
+    fn new(policy: &'a Policy, place: Place, addr: Addr) -> Self {
+        let class = store::class_of(policy, addr, place.service);
+        Self {
+            policy,
+            place,
+            addr,
+            key: SourceKey { addr: policy.source_of(addr), service: place.service },
+            class,
+            limits: policy.limits_of(place.service, class),
+            ceiling: facts::ceiling_of(policy, place.service, class),
+            in_total: policy.counts_in_total(place.service, class),
+        }
+    }
+
+    #[inline(always)]
+    fn refused(&self, reason: RefuseReason) -> Verdict {
+        facts::refused(self.policy, self.place.service, reason)
+    }
+
+    #[inline(always)]
+    fn mark_at_limit(&self) {
+        AtLimit::of(self.key.hash(globals::hash_seed())).set();
+    }
+
+    #[inline(always)]
+    fn admit(&self) -> i32 {
+        let found = store::source(&self.key);
+        let known = facts::of_source(self.limits, self.ceiling, self.place.service, found);
+        let verdict = match decide(self.limits, self.ceiling, &known) {
+            Ok(reason) => Verdict::Pass(reason),
+            Err(reason) => self.refused(reason),
+        };
+        if verdict.is_refusal() {
+            return self.conclude(verdict, found);
+        }
+        let Some(source) = found else {
+            if store::create_source(&self.key) {
+                return RETRY;
+            }
+            account::fail_open(FailOpen::SourcesFull);
+            return self.conclude(Verdict::Pass(PassReason::FailOpen), None);
+        };
+        let word = source.word();
+        // The decision rests on `known.held`: if the word moved on, decide again.
+        let is_stale = self.limits.connections != 0 && word.held() != known.held;
+        if is_stale || !source.is_alive(word) || !source.swap_word(word, word.reserve()) {
+            return RETRY;
+        }
+        self.conclude(self.reserve_rest(source, word.reserve(), verdict), Some(source))
+    }
+
+    /// With the source's word reserved: the service's total, then the quota. What fails undoes what came before.
+    #[inline(always)]
+    fn reserve_rest(&self, source: SourceRef, word: Word, verdict: Verdict) -> Verdict {
+        let service = self.place.service;
+        let is_binding = verdict == Verdict::Pass(PassReason::WithinLimits)
+            && self.policy.service(service).has(Service::ENFORCE);
+        if self.in_total {
+            let ceiling = if is_binding { self.ceiling } else { 0 };
+            if !reserve_total(service, ceiling) {
+                source.add_to_word(ONE_RESERVED.wrapping_neg());
+                return self.refused(RefuseReason::ConnectionsTotal);
+            }
+        }
+        let quota = self.limits.quota;
+        let charged = quota.is_some() && charge_quota(source, quota);
+        if quota.is_some() && !charged && is_binding {
+            let verdict = self.refused(RefuseReason::NewConnectionQuota);
+            if verdict.is_refusal() {
+                give_up(service, self.in_total, source);
+                return verdict;
+            }
+        }
+        let interval_ns = if charged { quota.interval_ns } else { 0 };
+        reservation::note(&self.key, self.class, interval_ns, self.in_total);
+        if self.limits.connections != 0 && word.held() >= self.limits.connections {
+            self.mark_at_limit();
+        }
+        verdict
+    }
+
+    /// Counts the verdict, and turns it into what the program returns.
+    #[inline(always)]
+    fn conclude(&self, verdict: Verdict, source: Option<SourceRef>) -> i32 {
+        account::record(Point::Gate, verdict, &self.place.subject(self.addr, self.class));
+        if let Verdict::Pass(_) = verdict {
+            return PASS;
+        }
+        if let Some(source) = source {
+            source.note_refused(clock::seconds(clock::now_ns()));
+        }
+        if !verdict.is_refusal() {
+            return PASS;
+        }
+        self.mark_at_limit();
+        DROP
+    }
+}
+
+/// Takes back what was reserved in the words.
+#[inline(always)]
+fn give_up(service: u32, in_total: bool, source: SourceRef) {
+    source.add_to_word(ONE_RESERVED.wrapping_neg());
+    if in_total && let Some(total) = store::total(service) {
+        atomic::add(total, ONE_RESERVED.wrapping_neg());
+    }
+}
+
+/// Reserves one connection of the service, if its ceiling (0: none) allows.
+#[inline(always)]
+fn reserve_total(service: u32, ceiling: u32) -> bool {
+    let Some(total) = store::total(service) else {
+        return true;
+    };
+    if ceiling == 0 {
+        atomic::add(total, ONE_RESERVED);
+        return true;
+    }
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let word = Word(atomic::load(total));
+        if word.held() >= ceiling {
+            return false;
+        }
+        if atomic::swap(total, word.0, word.reserve().0) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Charges one connection to the source's quota; returns whether the quota allowed it.
+#[inline(always)]
+fn charge_quota(source: SourceRef, quota: gcra::Quota) -> bool {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let tat_ns = atomic::load(source.tat());
+        let Some(next) = gcra::charge(tat_ns, clock::now_ns(), quota) else {
+            return false;
+        };
+        if atomic::swap(source.tat(), tat_ns, next) {
+            return true;
+        }
+    }
+    false
+}

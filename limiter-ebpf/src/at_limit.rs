@@ -1,0 +1,50 @@
+//! The marks that say which sources are at their limit: a fingerprint in a bucket.
+//!
+//! The gate sets a mark, XDP reads it at every ACK, and clears it when it finds
+//! that it is no longer true. A mark is a hint: one that is lost or stale costs
+//! a look or a second chance at the gate, never a wrong verdict.
+
+use limiter_common::names;
+
+use crate::{atomic, maps};
+
+/// The mark of one source.
+pub struct AtLimit {
+    bucket: Option<*mut u32>,
+    fingerprint: u32,
+}
+
+impl AtLimit {
+    /// Returns the mark of the source with this hash.
+    #[inline(always)]
+    pub fn of(hash: u64) -> Self {
+        let bucket = maps::AT_LIMIT.get_ptr_mut((hash >> 48) as u32 & (names::AT_LIMIT_BUCKETS as u32 - 1));
+        // An empty bucket holds 0, so no fingerprint may be 0.
+        Self { bucket, fingerprint: hash as u32 | 1 }
+    }
+
+    /// Returns whether the source is marked.
+    #[inline(always)]
+    pub fn is_set(&self) -> bool {
+        self.bucket.is_some_and(|bucket| atomic::load_u32(bucket) == self.fingerprint)
+    }
+
+    /// Sets the mark.
+    #[inline(always)]
+    pub fn set(&self) {
+        self.write(self.fingerprint);
+    }
+
+    /// Clears the mark.
+    #[inline(always)]
+    pub fn clear(&self) {
+        self.write(0);
+    }
+
+    #[inline(always)]
+    fn write(&self, value: u32) {
+        if let Some(bucket) = self.bucket {
+            atomic::store_u32(bucket, value);
+        }
+    }
+}
