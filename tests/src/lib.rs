@@ -8,6 +8,7 @@
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
+//! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
 //! | [`host`], [`process`], [`wait`] | requirements, child processes, conditions with a deadline |
 //!
 //! Everything here panics with the cause where a bed cannot be built: that is the
@@ -19,9 +20,11 @@
 )]
 
 pub mod client;
+pub mod daemon;
 pub mod frame;
 pub mod host;
 pub mod mail;
+pub mod metrics;
 pub mod netns;
 pub mod process;
 pub mod raw;
