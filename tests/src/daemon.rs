@@ -275,13 +275,13 @@ fn remove_orphans() {
     }
 }
 
-/// Where the release build of a program is: beside the profile that the tests are built in.
+/// Where the release build of a program is: beside the profile that the caller was built in.
+#[must_use]
 #[track_caller]
-fn binary(name: &str) -> PathBuf {
-    let test = env::current_exe().expect("a test knows where it is");
-    // target/debug/deps/suite
-    let target = test.ancestors().nth(3).expect("tests are built below the target directory");
-    let path = target.join("release").join(name);
-    assert!(path.is_file(), "no {}: build it with `cargo xtask build`", path.display());
-    path
+pub fn binary(name: &str) -> PathBuf {
+    let caller = env::current_exe().expect("a program knows where it is");
+    // target/debug/deps/suite, or target/release/demo.
+    let mut candidates = caller.ancestors().skip(2).map(|dir| dir.join("release").join(name));
+    let found = candidates.find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no {name} beside {}: `cargo xtask build` makes it", caller.display()))
 }
