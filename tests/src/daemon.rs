@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Output};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -45,8 +45,22 @@ const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 const START_TIME: Duration = Duration::from_secs(30);
 /// How long a daemon may take to detach and end.
 const STOP_TIME: Duration = Duration::from_secs(15);
+/// How often the daemon recounts open connections.
+const RECOUNT_TIME: Duration = Duration::from_secs(10);
+/// How often its answer is looked at where it changes rarely.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long an answer over HTTP may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// A configuration that guards port 25 of the first client's link, as service `smtp`, in `enforce`.
+#[must_use]
+pub fn enforcing(attach: &str, connections_per_source: u32) -> String {
+    format!(
+        "mode = \"enforce\"\ninterfaces = [\"srv0\"]\nattach = \"{attach}\"\n\
+         [[service]]\nname = \"smtp\"\nports = [25]\nrefuse_with = \"reset\"\n\
+         connections_per_source = {connections_per_source}\n"
+    )
+}
 
 /// A `limiterd` of our own; stopped, its pins removed, when dropped.
 #[derive(Debug)]
@@ -225,6 +239,23 @@ impl<'a> Daemon<'a> {
             let wrong: Vec<_> = samples.iter().filter(|s| s.name == name && s.value != 0.0).collect();
             assert!(wrong.is_empty(), "there is neither doubt nor drift: {wrong:?}");
         }
+    }
+
+    /// Waits until open connections were recounted `times` more.
+    ///
+    /// Drift shows when two recounts agree on it.
+    #[track_caller]
+    pub fn wait_recounts(&self, times: u32) {
+        let (mut seen, mut age, mut look) = (0, f64::MAX, Instant::now());
+        wait::until("open connections are recounted", RECOUNT_TIME * (times + 1), || {
+            if Instant::now() < look {
+                return false;
+            }
+            look += LOOK;
+            let last = std::mem::replace(&mut age, self.metric("limiter_recount_age_seconds", &[]));
+            seen += u32::from(age < last && last < f64::MAX);
+            seen >= times
+        });
     }
 
     fn try_get(&self, path: &str) -> Option<(u16, String)> {
