@@ -68,6 +68,7 @@ impl Addr {
     /// Returns the address with these 16 bytes, in network order.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::many_single_char_names, reason = "sixteen bytes, in order")]
     pub const fn from_octets(octets: [u8; 16]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
         Self {

@@ -120,7 +120,7 @@ mod tests {
         let mut tat_ns = 0;
         let passed = offer(&mut tat_ns, 0, 1_000, DAY_MINUTES, quota);
         assert!(
-            (passed as i64 - (300 * DAY_MINUTES + 60) as i64).abs() <= 1,
+            passed.abs_diff(300 * DAY_MINUTES + 60) <= 1,
             "{passed} of the day were within quota"
         );
         let day_ns = DAY_MINUTES * MINUTE_NS;

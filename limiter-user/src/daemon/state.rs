@@ -226,7 +226,7 @@ impl Daemon {
         match self.dataplane.detach() {
             Ok(()) => tracing::info!("stopping; everything is detached"),
             Err(error) => {
-                tracing::error!(error = chain(&error), "stopping; not everything could be detached")
+                tracing::error!(error = chain(&error), "stopping; not everything could be detached");
             }
         }
     }

@@ -55,7 +55,7 @@ fn facts(link: &LinkMessage) -> Interface {
         match attribute {
             LinkAttribute::Xdp(xdp) => interface.xdp_program = program_of(xdp),
             LinkAttribute::LinkInfo(infos) => {
-                interface.is_veth = infos.iter().any(|info| *info == LinkInfo::Kind(InfoKind::Veth));
+                interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
             }
             _ => {}
         }

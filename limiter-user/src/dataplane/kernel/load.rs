@@ -55,9 +55,9 @@ impl Loaded {
         loader.override_global("NETNS_COOKIE", &netns_cookie, true);
         loader.override_global("HASH_SEED", &seed, true);
         let ebpf = loader.load(OBJECT).map_err(failed("loading the maps"))?;
-        let mut loaded = Self { ebpf, missing: offsets.missing };
-        loaded.load_programs()?;
-        Ok(loaded)
+        let mut object = Self { ebpf, missing: offsets.missing };
+        object.load_programs()?;
+        Ok(object)
     }
 
     fn load_programs(&mut self) -> Result<(), DataplaneError> {

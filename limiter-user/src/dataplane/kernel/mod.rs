@@ -4,7 +4,7 @@
 mod attach;
 mod interface;
 mod load;
-mod offsets;
+pub mod offsets;
 mod probe;
 mod tables;
 

@@ -43,16 +43,20 @@ const WANTED: [Wanted; 8] = [
 
 /// The offsets of this kernel.
 #[derive(Debug)]
-pub(super) struct Offsets {
+pub struct Offsets {
     /// Value by constant.
-    pub(super) values: BTreeMap<&'static str, u32>,
+    pub values: BTreeMap<&'static str, u32>,
     /// Constants whose check is left out.
-    pub(super) missing: Vec<&'static str>,
+    pub missing: Vec<&'static str>,
 }
 
 impl Offsets {
     /// Reads the offsets of the running kernel.
-    pub(super) fn of_running_kernel() -> Result<Self, DataplaneError> {
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no type information, or lacks what nothing works without.
+    pub fn of_running_kernel() -> Result<Self, DataplaneError> {
         let btf = Btf::from_file(VMLINUX).map_err(|_| DataplaneError::Btf { what: VMLINUX.to_owned() })?;
         let mut offsets = Self { values: BTreeMap::new(), missing: Vec::new() };
         for (constant, path, need) in WANTED {

@@ -103,7 +103,7 @@ impl Tables {
         let mut policy = compiled.policy.clone();
         policy.trie_slot = slot;
         let mut array = Array::<_, Policy>::create(1, 0).map_err(failed("POLICIES", "making a policy"))?;
-        array.set(0, &*policy, 0).map_err(failed("POLICIES", "writing a policy"))?;
+        array.set(0, *policy, 0).map_err(failed("POLICIES", "writing a policy"))?;
         self.policies.set(0, &array, 0).map_err(failed("POLICIES", "switching"))?;
         self.slot = slot;
         Ok(())
