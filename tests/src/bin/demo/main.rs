@@ -1,0 +1,97 @@
+//! `cargo xtask run`: the main job of limiter, shown on real packets.
+//!
+//! A load balancer that probes, two good clients and a greedy one speak SMTP to
+//! a real server behind the real daemon, all in network namespaces of their own.
+//! What happens is printed as it happens. It ends by itself, with a summary and
+//! exit code 0 if everything was as it should be; nothing stays behind.
+#![forbid(unsafe_code)]
+
+mod cast;
+mod screen;
+mod story;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use limiter_tests::daemon::DAEMON;
+use limiter_tests::host;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::screen::{Look, Screen};
+
+/// Tells whether somebody wants the demonstration to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Takes the signals that would end this process with everything left behind.
+    ///
+    /// By handlers: programs that are started would inherit a blocked signal.
+    fn listen() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        drop(entered);
+        let wanted = Self(Arc::default());
+        let heard = wanted.clone();
+        thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+            });
+            heard.0.store(true, Ordering::Relaxed);
+        });
+        Ok(wanted)
+    }
+
+    /// Fails once somebody has asked for the end.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let wanted = self.0.load(Ordering::Relaxed);
+        if wanted { Err("interrupted; nothing stays behind".to_owned()) } else { Ok(()) }
+    }
+}
+
+fn main() -> ExitCode {
+    let screen = Screen::new();
+    match demonstrate(screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            screen.end(Look::Bad, format!("\nNot as it should be: {problem}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate(screen: Screen) -> Result<(), String> {
+    let began = Instant::now();
+    let needs = host::BED.iter().chain(DAEMON).filter_map(|need| need.missing());
+    let missing: Vec<String> = needs.collect();
+    if !missing.is_empty() {
+        return Err(format!("this machine lacks something: {}", missing.join(", ")));
+    }
+    let interrupt = Interrupt::listen().map_err(|e| format!("taking signals: {e}"))?;
+
+    let bed = cast::networks(screen);
+    let names = cast::names(&bed);
+    let outcome = story::tell(&bed, screen, &interrupt);
+    // Before the last word: what cannot be taken down is part of the outcome.
+    drop(bed);
+    let left = names.into_iter().filter(|path| path.exists()).map(|path| path.display().to_string());
+    let left: Vec<String> = left.collect();
+    if !left.is_empty() {
+        return Err(format!("left behind: {}", left.join(", ")));
+    }
+    outcome?;
+    let took = began.elapsed().as_secs_f64();
+    screen.end(Look::Good, format!("\nAll as it should be, in {took:.1} s. Nothing stays behind."));
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What the demonstration prints: lines with the time, and a table at the end.
+//!
+//! Colour appears on a terminal only, and never where `NO_COLOR` is set.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Instant;
+
+/// Width of the column that says who does something.
+const WHO_WIDTH: usize = 12;
+
+/// The few looks a text can have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Look {
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Bad,
+}
+
+impl Look {
+    const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Bold => Some("1"),
+            Self::Dim => Some("2"),
+            Self::Good => Some("32"),
+            Self::Bad => Some("1;31"),
+        }
+    }
+}
+
+/// Standard output, and when the demonstration began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screen {
+    started: Instant,
+    colour: bool,
+}
+
+impl Screen {
+    /// Starts the clock.
+    pub(crate) fn new() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { started: Instant::now(), colour: wanted && io::stdout().is_terminal() }
+    }
+
+    /// Prints what somebody does, with the time.
+    pub(crate) fn say(&self, who: &str, look: Look, text: impl Display) {
+        self.begin(who);
+        self.end(look, text);
+    }
+
+    /// Prints the time and who is about to do something; [`Self::go_on`] and [`Self::end`] follow.
+    pub(crate) fn begin(&self, who: &str) {
+        let time = format!("{:6.2} s", self.started.elapsed().as_secs_f64());
+        write(&format!(
+            "{}  {} ",
+            self.paint(Look::Dim, time),
+            self.paint(Look::Bold, padded(who, WHO_WIDTH))
+        ));
+    }
+
+    /// Goes on with the line.
+    pub(crate) fn go_on(&self, look: Look, text: impl Display) {
+        write(&self.paint(look, text));
+    }
+
+    /// Ends the line.
+    pub(crate) fn end(&self, look: Look, text: impl Display) {
+        write(&format!("{}\n", self.paint(look, text)));
+    }
+
+    /// Prints a line that belongs to the one before.
+    pub(crate) fn more(&self, look: Look, text: impl Display) {
+        let indent = " ".repeat("  0.00 s   ".len() + WHO_WIDTH);
+        write(&format!("{indent}{}\n", self.paint(look, text)));
+    }
+
+    /// Prints the heading of a part.
+    pub(crate) fn heading(&self, text: impl Display) {
+        write(&format!("\n{}\n", self.paint(Look::Bold, text)));
+    }
+
+    /// Prints rows under a header, as wide as their widest cells.
+    pub(crate) fn table<const N: usize>(&self, header: [&str; N], rows: &[([String; N], Look)]) {
+        let width = |column: usize| {
+            let cells = rows.iter().map(|(row, _)| row[column].chars().count());
+            cells.chain([header[column].len()]).max().unwrap_or(0)
+        };
+        let line = |cells: [&str; N]| {
+            let cells = cells.iter().enumerate().map(|(column, cell)| padded(cell, width(column)));
+            format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+        };
+        write(&format!("{}\n", self.paint(Look::Dim, line(header))));
+        for (row, look) in rows {
+            write(&format!("{}\n", self.paint(*look, line(row.each_ref().map(String::as_str)))));
+        }
+    }
+
+    fn paint(&self, look: Look, text: impl Display) -> String {
+        match look.code().filter(|_| self.colour) {
+            Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
+            None => text.to_string(),
+        }
+    }
+}
+
+fn padded(text: &str, width: usize) -> String {
+    format!("{text:<width$}")
+}
+
+/// Writes at once; a reader that has gone away is no reason to stop halfway.
+fn write(text: &str) {
+    let mut out = io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
