@@ -17,7 +17,7 @@ use limiter_common::{
 use crate::{
     account,
     admission::{self, Place},
-    facts, handshake,
+    context, facts, handshake,
     handshake::Owner,
     netns,
     packet::Buffer,
@@ -56,8 +56,7 @@ struct Arrival<'a> {
 #[inline(always)]
 pub fn run(ctx: &SkBuffContext) -> i32 {
     reservation::give_back();
-    // SAFETY: a field of the context; the verifier turns it into the right load.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    let sk = context::socket_of_segment(ctx);
     if sk.is_null() {
         return PASS;
     }
@@ -84,8 +83,7 @@ impl<'a> Arrival<'a> {
     /// Returns the segment, if its listener is one that limiter guards.
     #[inline(always)]
     fn new(ctx: &'a SkBuffContext) -> Option<Self> {
-        // SAFETY: a field of the context; the verifier turns it into the right load.
-        let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+        let sk = context::socket_of_segment(ctx);
         if sk.is_null() {
             return None;
         }

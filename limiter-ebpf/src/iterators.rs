@@ -11,7 +11,7 @@ use limiter_common::{
     policy::UNGUARDED,
 };
 
-use crate::{globals, sockets, sockets::Connection, store};
+use crate::{context, globals, sockets, sockets::Connection, store};
 
 /// States without a connection of its own: `TCP_SYN_RECV`, `TCP_TIME_WAIT`,
 /// `TCP_CLOSE`, `TCP_LISTEN`, `TCP_NEW_SYN_RECV` (`include/net/tcp_states.h`).
@@ -59,7 +59,7 @@ pub fn adopt(ctx: *mut TcpContext) -> i32 {
 #[inline(always)]
 fn adopt_one(ctx: *mut TcpContext) -> Option<()> {
     // SAFETY: a field of the context.
-    let common = unsafe { (&raw const (*ctx).sk).read_volatile() };
+    let common = context::read(unsafe { &raw const (*ctx).sk });
     if common.is_null() {
         return None;
     }
@@ -93,7 +93,7 @@ fn adopt_one(ctx: *mut TcpContext) -> Option<()> {
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub fn recount(ctx: *mut StorageContext) -> i32 {
     // SAFETY: a field of the context.
-    let value = unsafe { (&raw const (*ctx).value).read_volatile() };
+    let value = context::read(unsafe { &raw const (*ctx).value });
     if value.is_null() {
         return 0;
     }
@@ -103,7 +103,7 @@ pub fn recount(ctx: *mut StorageContext) -> i32 {
         return 0;
     }
     // SAFETY: a field of the context.
-    write(unsafe { (&raw const (*ctx).meta).read_volatile() }, &charge)
+    write(context::read(unsafe { &raw const (*ctx).meta }), &charge)
 }
 
 /// Writes every known source.
@@ -111,9 +111,9 @@ pub fn recount(ctx: *mut StorageContext) -> i32 {
 #[unsafe(link_section = "iter/bpf_map_elem")]
 pub fn sources(ctx: *mut ElementContext) -> i32 {
     // SAFETY: a field of the context.
-    let key = unsafe { (&raw const (*ctx).key).read_volatile() };
+    let key = context::read(unsafe { &raw const (*ctx).key });
     // SAFETY: a field of the context.
-    let value = unsafe { (&raw const (*ctx).value).read_volatile() };
+    let value = context::read(unsafe { &raw const (*ctx).value });
     if key.is_null() || value.is_null() {
         return 0;
     }
@@ -122,14 +122,14 @@ pub fn sources(ctx: *mut ElementContext) -> i32 {
     // SAFETY: a live value of the map; counts may tear between fields, not within one.
     let source = unsafe { value.read_volatile() };
     // SAFETY: a field of the context.
-    write(unsafe { (&raw const (*ctx).meta).read_volatile() }, &SourceRecord { key, pad: 0, source })
+    write(context::read(unsafe { &raw const (*ctx).meta }), &SourceRecord { key, pad: 0, source })
 }
 
 /// Writes one record; a full buffer makes the kernel call again with the same element.
 #[inline(always)]
 fn write<T>(meta: *mut Meta, record: &T) -> i32 {
     // SAFETY: the first member of the iterator's metadata.
-    let seq = unsafe { (&raw const (*meta).seq).read_volatile() };
+    let seq = context::read(unsafe { &raw const (*meta).seq });
     // SAFETY: `record` is that many bytes of our stack.
     let failed =
         unsafe { bpf_seq_write(seq.cast(), core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };

@@ -23,6 +23,7 @@ mod amend;
 mod at_limit;
 mod atomic;
 mod clock;
+mod context;
 mod explain;
 mod facts;
 mod gate;

@@ -19,7 +19,7 @@ use limiter_common::{
     word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, clock, maps, netns, reservation, store};
+use crate::{account, atomic, clock, context, maps, netns, reservation, store};
 
 /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
 const PASSIVE_ESTABLISHED: u32 = 5;
@@ -47,8 +47,7 @@ pub fn charge(ctx: &SockOpsContext) {
     if service == UNGUARDED {
         return;
     }
-    // SAFETY: a field of the context; the verifier turns it into the right load.
-    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    let sk = context::socket_of_event(ctx);
     if sk.is_null() {
         return;
     }

@@ -10,12 +10,13 @@ use super::source::{code_only, lines_with_word};
 pub(crate) const HERE: &str = "xtask/src/tidy/unsafe_places.rs";
 
 /// What nothing safe can do, by file.
-const PLACES: [(&str, &str); 18] = [
+const PLACES: [(&str, &str); 19] = [
     ("limiter-common/src/map.rs", "`aya::Pod` is a promise about layout"),
     ("limiter-ebpf/src/account.rs", "counters are values of a per-CPU map"),
     ("limiter-ebpf/src/admission.rs", "a function of its own to the verifier takes a pointer"),
     ("limiter-ebpf/src/atomic.rs", "the only read-modify-write operations of the target"),
     ("limiter-ebpf/src/clock.rs", "kernel helper"),
+    ("limiter-ebpf/src/context.rs", "fields of program contexts"),
     ("limiter-ebpf/src/gate.rs", "fields of the listener, kernel helpers"),
     ("limiter-ebpf/src/globals.rs", "values that the loader writes"),
     ("limiter-ebpf/src/handshake.rs", "socket look-up and release"),
