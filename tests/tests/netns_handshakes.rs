@@ -232,7 +232,9 @@ fn queued_handshakes_meet_the_gate() {
     // 200 ACKs take a tenth of a second.
     tc("qdisc add dev shape0 root tbf rate 1mbit burst 2kb latency 5s");
     tc("qdisc add dev srv0 ingress");
-    tc("filter add dev srv0 parent ffff: matchall action mirred egress redirect dev shape0");
+    tc(
+        "filter add dev srv0 parent ffff: protocol all u32 match u32 0 0 action mirred egress redirect dev shape0",
+    );
     let listener = Server::greeting(&bed.server, scene.target());
     let mut raw = scene.in_flight(IN_FLIGHT);
     let before = scene.refused();
