@@ -129,7 +129,8 @@ impl Config {
                 .iter()
                 .any(|class| class.treatment == ClassTreatment::Exempt && class.holds_for(&service.name))
         };
-        self.services
+        let exposed = self
+            .services
             .iter()
             .filter(|service| service.mode == Mode::Enforce && !exempts(service))
             .map(|service| {
@@ -139,8 +140,13 @@ impl Config {
                      `exempt = true`",
                     service.name
                 )
-            })
-            .collect()
+            });
+        let kept = self.runtime.keep_on_exit.then(|| {
+            "`keep_on_exit` has no effect in this version: nothing is pinned, so the kernel detaches everything \
+             when limiterd ends"
+                .to_owned()
+        });
+        exposed.chain(kept).collect()
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) struct RawRuntime {
     pub(super) cgroup: Option<At<String>>,
     pub(super) keep_on_exit: Option<At<bool>>,
     pub(super) observe_after_daemon_loss: Option<At<String>>,
+    pub(super) recount_interval: Option<At<String>>,
 }
 
 /// A number of connections, or a word.
@@ -150,6 +151,7 @@ impl RawRuntime {
             cgroup: section.string("cgroup", problems),
             keep_on_exit: section.boolean("keep_on_exit", problems),
             observe_after_daemon_loss: section.string("observe_after_daemon_loss", problems),
+            recount_interval: section.string("recount_interval", problems),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Services and classes have files of their own.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
     class,
@@ -26,6 +26,9 @@ const IPV6_PREFIX_LEN_MIN: i64 = 32;
 /// What `observe_after_daemon_loss` may be: from a restart's length to a week.
 const DAEMON_LOSS_MIN: Duration = Duration::from_secs(1);
 const DAEMON_LOSS_MAX: Duration = Duration::from_hours(7 * 24);
+/// What `recount_interval` may be: from a heartbeat to what an operator would call stale.
+const RECOUNT_MIN: Duration = Duration::from_secs(1);
+const RECOUNT_MAX: Duration = Duration::from_mins(5);
 
 /// Resolves a whole file; what it returns is worth something only if no problem was noted.
 pub(super) fn config(raw: &RawConfig, file: ConfigFile, problems: &mut Problems) -> Config {
@@ -139,6 +142,11 @@ fn runtime(raw: &RawRuntime, problems: &mut Problems) -> Runtime {
         cgroup,
         keep_on_exit: raw.keep_on_exit.as_ref().is_some_and(|at| at.value),
         observe_after_daemon_loss: daemon_loss(raw.observe_after_daemon_loss.as_ref(), problems),
+        recount_interval: raw
+            .recount_interval
+            .as_ref()
+            .and_then(|at| within("recount_interval", at, RECOUNT_MIN..=RECOUNT_MAX, "1s to 5m", problems))
+            .unwrap_or(Duration::from_secs(10)),
     }
 }
 
@@ -171,28 +179,33 @@ fn metrics_listen(at: Option<&At<String>>, problems: &mut Problems) -> SocketAdd
 }
 
 fn daemon_loss(at: Option<&At<String>>, problems: &mut Problems) -> Option<Duration> {
+    const KEY: &str = "observe_after_daemon_loss";
     let default = Some(Duration::from_mins(5));
-    let Some(At { value, span, .. }) = at else {
+    let Some(at) = at else {
         return default;
     };
-    if value == "never" {
+    if at.value == "never" {
         return None;
     }
+    within(KEY, at, DAEMON_LOSS_MIN..=DAEMON_LOSS_MAX, "1s to 7d, or \"never\"", problems).or(default)
+}
+
+/// Returns a duration if it is one and within its range.
+fn within(
+    key: &str,
+    At { value, span, .. }: &At<String>,
+    range: RangeInclusive<Duration>,
+    expected: &str,
+    problems: &mut Problems,
+) -> Option<Duration> {
     match value::duration(value) {
-        Ok(after) if (DAEMON_LOSS_MIN..=DAEMON_LOSS_MAX).contains(&after) => Some(after),
-        Ok(_) => {
-            let message = format!("`observe_after_daemon_loss` is {value}");
-            problems.add(span.clone(), message, "expected 1s to 7d, or \"never\"");
-            default
-        }
-        Err(error) => {
-            let message = format!("`{value}` is no duration: {error}");
-            problems.add(
-                span.clone(),
-                message,
-                "write a number with its unit, such as \"300s\", \"5m\" or \"2h\"",
-            );
-            default
-        }
+        Ok(duration) if range.contains(&duration) => return Some(duration),
+        Ok(_) => problems.add(span.clone(), format!("`{key}` is {value}"), format!("expected {expected}")),
+        Err(error) => problems.add(
+            span.clone(),
+            format!("`{value}` is no duration: {error}"),
+            "write a number with its unit, such as \"300s\", \"5m\" or \"2h\"",
+        ),
     }
+    None
 }

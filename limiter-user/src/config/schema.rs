@@ -53,6 +53,7 @@ pub(super) const RUNTIME: Section = Section {
         key("cgroup", "\"auto\" or an absolute path in quotes"),
         key("keep_on_exit", FLAG),
         key("observe_after_daemon_loss", "a duration such as \"300s\", \"5m\" or \"2h\", or \"never\""),
+        key("recount_interval", "a duration such as \"10s\""),
     ],
 };
 

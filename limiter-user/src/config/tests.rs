@@ -32,6 +32,7 @@ fn everything_else_has_a_default() {
             cgroup: Cgroup::Auto,
             keep_on_exit: false,
             observe_after_daemon_loss: Some(Duration::from_mins(5)),
+            recount_interval: Duration::from_secs(10),
         }
     );
     let expected = Service {
@@ -67,6 +68,7 @@ fn every_key_arrives() {
         cgroup = "/d"
         keep_on_exit = true
         observe_after_daemon_loss = "1h 30m"
+        recount_interval = "30s"
         [[service]]
         name = "a-1"
         ports = [1, 65535]
@@ -100,6 +102,7 @@ fn every_key_arrives() {
     assert_eq!(runtime.metrics_listen.to_string(), "[::1]:1");
     assert_eq!((runtime.cgroup, runtime.keep_on_exit), (Cgroup::Path("/d".into()), true));
     assert_eq!(runtime.observe_after_daemon_loss, Some(Duration::from_mins(90)));
+    assert_eq!(runtime.recount_interval, Duration::from_secs(30));
     let quota = |count, period, burst| QuotaSetting { count, period, burst };
     let [first, second] = config.services.try_into().unwrap();
     let expected = Service {

@@ -41,8 +41,6 @@ use super::{
 
 /// How often heartbeats go out and samples come in.
 const BEAT: Duration = Duration::from_secs(1);
-/// Beats between two recounts.
-const RECOUNT_BEATS: u64 = 10;
 /// Beats between two looks at the host's own addresses.
 const ADDRESS_BEATS: u64 = 5;
 /// How long answers under way may take when the daemon stops.
@@ -144,7 +142,7 @@ pub async fn run<D: Dataplane + 'static>(
     servers.spawn(server::serve(control, handle.clone(), until(stopped.clone())));
     servers.spawn(metrics::serve(scrapes, handle.clone(), until(stopped)));
     notify::tell(State::Ready);
-    let ended = beat(&handle, &mut signals).await;
+    let ended = beat(&handle, &mut signals, runtime.recount_interval.as_secs()).await;
     notify::tell(State::Stopping);
     drop(socket);
     stopping.send_replace(true);
@@ -163,7 +161,11 @@ pub async fn run<D: Dataplane + 'static>(
 }
 
 /// Does what is due every second, until told to stop.
-async fn beat(handle: &Handle, signals: &mut mpsc::Receiver<Signal>) -> Result<(), Stopped> {
+async fn beat(
+    handle: &Handle,
+    signals: &mut mpsc::Receiver<Signal>,
+    recount_beats: u64,
+) -> Result<(), Stopped> {
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count: u64 = 0;
@@ -185,7 +187,7 @@ async fn beat(handle: &Handle, signals: &mut mpsc::Receiver<Signal>) -> Result<(
             },
             _ = beats.tick() => {
                 let (recount, addresses) =
-                    (count.is_multiple_of(RECOUNT_BEATS), count.is_multiple_of(ADDRESS_BEATS));
+                    (count.is_multiple_of(recount_beats), count.is_multiple_of(ADDRESS_BEATS));
                 handle.ask(move |daemon, now| due(daemon, now, recount, addresses)).await?;
                 // Only an engine that answers may keep the watchdog quiet.
                 notify::tell(State::Alive);

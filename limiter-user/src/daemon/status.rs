@@ -16,8 +16,8 @@ use super::{
     snapshot::{ServiceSnapshot, Snapshot},
 };
 
-/// A recount older than this is a fault: three were missed.
-const RECOUNT_AGE_MAX_S: u64 = 35;
+/// Recounts that may be missed in a row before that is a fault.
+const RECOUNTS_MISSED_MAX: u64 = 3;
 
 /// Something that is not as it should be, and how bad that is.
 struct Finding {
@@ -85,9 +85,11 @@ impl Daemon {
         for attachment in snapshot.attachments.iter().filter(|attachment| !attachment.remark.is_empty()) {
             findings.push(Finding::degraded(format!("{}: {}", attachment.interface, attachment.remark)));
         }
-        if snapshot.recount_age_s.is_some_and(|age_s| age_s > RECOUNT_AGE_MAX_S) {
-            findings
-                .push(Finding::failing("open connections have not been recounted for over half a minute"));
+        let interval_s = self.intent.config.runtime.recount_interval.as_secs();
+        if snapshot.recount_age_s.is_some_and(|age_s| age_s > (RECOUNTS_MISSED_MAX + 1) * interval_s) {
+            findings.push(Finding::failing(
+                "open connections have not been recounted in time, three times in a row",
+            ));
         }
         if self.reload_error.is_some() {
             findings.push(Finding::degraded(

@@ -96,6 +96,7 @@ const HOST: &[Case] = &[
     ("[runtime]\nobserve_after_daemon_loss = \"300\"\nS;", (2, 29), &["`300` is no duration", "\"5m\""]),
     ("[runtime]\nobserve_after_daemon_loss = \"5x\"\nS;", (2, 29), &["`5x` is no duration"]),
     ("[runtime]\nobserve_after_daemon_loss = \"0s\"\nS;", (2, 29), &["is 0s", "\"never\""]),
+    ("[runtime]\nrecount_interval = \"6m\"\nS;", (2, 20), &["is 6m", "1s to 5m"]),
     ("[runtime]\nobserve_after_daemon_loss = \"8d\"\nS;", (2, 29), &["is 8d", "1s to 7d"]),
 ];
 

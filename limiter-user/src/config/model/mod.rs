@@ -106,6 +106,8 @@ pub struct Runtime {
     pub keep_on_exit: bool,
     /// How long without a daemon until per-source limits only observe; never if absent.
     pub observe_after_daemon_loss: Option<Duration>,
+    /// How often open connections are recounted.
+    pub recount_interval: Duration,
 }
 
 /// The cgroup that the gate is attached to.
