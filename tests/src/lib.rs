@@ -5,6 +5,7 @@
 //! | [`frame`] | packets that read like packets, and a parser for the replies |
 //! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
 //! | [`xdp`] | the smallest XDP programs, which a veth's other end needs |
+//! | [`sock_ops`] | a foreign program that wants a cgroup for itself |
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
@@ -29,6 +30,7 @@ pub mod netns;
 pub mod process;
 pub mod raw;
 pub mod server;
+pub mod sock_ops;
 pub mod veth;
 pub mod wait;
 pub mod wire;

@@ -42,8 +42,10 @@ impl Attached {
     /// Attaches a program that returns `action` to `device` in `namespace`.
     #[must_use]
     pub fn new(namespace: &Namespace, device: &str, action: Action, mode: XdpMode) -> Self {
-        let mut program =
-            EbpfLoader::new().btf(None).load(&object(action)).expect("the object is well-formed");
+        let mut program = EbpfLoader::new()
+            .btf(None)
+            .load(&object(SECTION, action as u8))
+            .expect("the object is well-formed");
         let xdp: &mut Xdp = program
             .program_mut(NAME)
             .expect("the object holds the program")
@@ -61,10 +63,10 @@ impl Attached {
 type Section<'a> = (&'a str, &'a [u8], [u32; 3], [u64; 2]);
 
 /// A relocatable object: program, licence, one symbol and their names.
-fn object(action: Action) -> Vec<u8> {
-    // r0 = action; exit
-    let code = [0xb7, 0, 0, 0, action as u8, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-    let names = format!("\0{NAME}\0{SECTION}\0license\0.symtab\0.strtab\0");
+pub(crate) fn object(section: &str, returned: u8) -> Vec<u8> {
+    // r0 = returned; exit
+    let code = [0xb7, 0, 0, 0, returned, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    let names = format!("\0{NAME}\0{section}\0license\0.symtab\0.strtab\0");
     let name = |wanted: &str| {
         let at = names.find(&format!("\0{wanted}\0")).expect("every name is in the table") + 1;
         u32::try_from(at).expect("the table is short")
@@ -76,7 +78,7 @@ fn object(action: Action) -> Vec<u8> {
     symbols.extend((code.len() as u64).to_le_bytes());
 
     let sections: [Section<'_>; 4] = [
-        (SECTION, &code, [1, 0, 0], [6, 0]),
+        (section, &code, [1, 0, 0], [6, 0]),
         ("license", b"GPL\0", [1, 0, 0], [3, 0]),
         (".symtab", &symbols, [2, 4, 1], [0, 24]),
         (".strtab", names.as_bytes(), [3, 0, 0], [0, 0]),

@@ -1,0 +1,398 @@
+//! Start, stop and die: what is open is found, stays, and is never disturbed.
+//!
+//! - connections from before: `a_start_*`, `a_kill_*`
+//! - open connections while their source is refused: `a_bulk_transfer_*`
+//! - exempt sources: `an_exempt_source_*`
+//! - programs of others: `a_foreign_*`
+//! - what is left behind: `a_stop_*`, `a_kill_*`
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aya::programs::{loaded_links, loaded_programs};
+use limiter_tests::client::{Burst, Target};
+use limiter_tests::daemon::{DAEMON, Daemon, binary};
+use limiter_tests::host::{Cgroup, Requirement};
+use limiter_tests::process::Process;
+use limiter_tests::server::Server;
+use limiter_tests::sock_ops::Exclusive;
+use limiter_tests::veth::Bed;
+use limiter_tests::xdp::{Action, Attached, NAME, XdpMode};
+use limiter_tests::{host, require, wait};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Where a server accepts, and where one leaves everything in its queue.
+const PORTS: (u16, u16) = (25, 2525);
+const CONFIG: &str = r#"
+mode = "enforce"
+interfaces = ["srv0"]
+[[service]]
+name = "smtp"
+ports = [25, 2525]
+connections_per_source = 12
+"#;
+
+fn connect(bed: &Bed, server: SocketAddr, count: usize) -> Burst {
+    Burst::connect(&bed.client().namespace, &Target::silent(server), count)
+}
+
+/// How many connections there are by source, from a recount made for it.
+fn by_source(daemon: &Daemon<'_>) -> Vec<u64> {
+    let top = daemon.ctl_json(&["top"]);
+    top["sources"].as_array().expect("sources").iter().filter_map(|s| s["open"].as_u64()).collect()
+}
+
+/// One source holds so many connections, and recounts have nothing to correct.
+#[track_caller]
+fn assert_one_source_holds(daemon: &Daemon<'_>, wanted: u64) {
+    assert_eq!(daemon.open("smtp"), wanted);
+    let sources = if wanted == 0 { vec![] } else { vec![wanted] };
+    for _ in 0..3 {
+        assert_eq!(by_source(daemon), sources, "one source holds all");
+    }
+    daemon.assert_sound();
+}
+
+/// Servers on both ports, and where the client reaches them.
+fn servers(bed: &Bed, any: IpAddr, reached: IpAddr, is_dual_stack: bool) -> [(Server, SocketAddr); 2] {
+    let plan = |port| {
+        let plan = Server::plan(SocketAddr::new(any, port));
+        if is_dual_stack { plan.dual_stack() } else { plan }
+    };
+    let (accepting, queueing) = (plan(PORTS.0), plan(PORTS.1).never_accepting());
+    [(accepting, PORTS.0), (queueing, PORTS.1)]
+        .map(|(plan, port)| (plan.listen(&bed.server), SocketAddr::new(reached, port)))
+}
+
+/// I11: a start adopts what is open, accepted or not, over every kind of
+/// listener; a stop and a start change no count, and none goes below zero.
+#[test]
+fn a_start_adopts_what_is_open() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let (v4, v6) = (bed.client().server_ipv4(), bed.client().server_ipv6());
+    let any_v6: IpAddr = Ipv6Addr::UNSPECIFIED.into();
+    let kinds = [
+        ("v4", Ipv4Addr::UNSPECIFIED.into(), v4, false),
+        ("v6", any_v6, v6, false),
+        ("v4 on a dual-stack listener", any_v6, v4, true),
+    ];
+    for (kind, any, reached, is_dual_stack) in kinds {
+        let [(accepting, first), (mut queueing, second)] = servers(&bed, any, reached, is_dual_stack);
+        let before = (connect(&bed, first, 7), connect(&bed, second, 3));
+        assert_eq!((before.0.connected(), before.1.connected()), (7, 3));
+        accepting.wait_held(7, PATIENCE);
+
+        let mut daemon = Daemon::start(&bed.server, CONFIG);
+        assert_one_source_holds(&daemon, 10);
+        let more = connect(&bed, first, 5);
+        assert_eq!((more.connected(), more.refused()), (2, 3), "12 is the limit: {more:?}");
+        accepting.wait_held(9, PATIENCE);
+        assert_one_source_holds(&daemon, 12);
+
+        daemon.stop();
+        daemon.start_again();
+        assert_one_source_holds(&daemon, 12);
+        accepting.close(4);
+        wait::until_eq("the count", &8, PATIENCE, || daemon.open("smtp"));
+        assert_one_source_holds(&daemon, 8);
+
+        daemon.stop();
+        accepting.close(2);
+        daemon.start_again();
+        assert_one_source_holds(&daemon, 6);
+        accepting.close(3);
+        queueing.stop_listening();
+        wait::until_eq("the count", &0, PATIENCE, || daemon.open("smtp"));
+        assert_one_source_holds(&daemon, 0);
+        eprintln!("{kind}: 10 adopted (3 of them queued), 12, again 12, 8, stopped, 6, 0");
+        daemon.stop();
+    }
+}
+
+/// Reads what [`send_pattern`] sends, to its end; returns how many bytes came, and panics at a wrong one.
+fn read_pattern(mut stream: &TcpStream, bytes: usize) -> usize {
+    let mut chunk = vec![0; PATTERN_BYTES];
+    let mut read = 0;
+    while read < bytes {
+        stream.read_exact(&mut chunk).expect("the transfer goes on");
+        assert_eq!(chunk, pattern(read), "the bytes are those that were sent");
+        read += chunk.len();
+    }
+    read
+}
+
+fn send_pattern(mut stream: &TcpStream, bytes: usize) {
+    for at in (0..bytes).step_by(PATTERN_BYTES) {
+        stream.write_all(&pattern(at)).expect("the transfer goes on");
+    }
+}
+
+/// Length of a block of the pattern.
+const PATTERN_BYTES: usize = 1 << 16;
+
+/// A block that differs from every other one.
+fn pattern(at: usize) -> Vec<u8> {
+    (at as u64).to_be_bytes().repeat(PATTERN_BYTES / 8)
+}
+
+/// Moves `bytes` over a connection and returns how long that took.
+fn transfer(from: &TcpStream, to: &TcpStream, bytes: usize) -> Duration {
+    let start = Instant::now();
+    let read = thread::scope(|scope| {
+        scope.spawn(|| send_pattern(from, bytes));
+        scope.spawn(|| read_pattern(to, bytes)).join().expect("the reader does not panic")
+    });
+    assert_eq!(read, bytes, "every byte arrives");
+    start.elapsed()
+}
+
+/// I4: a bulk transfer on an open connection goes on undisturbed while its
+/// source is refused new ones.
+///
+/// The refused connects share two CPUs with the transfer, so its time may grow
+/// by what they cost; it may not stall.
+#[test]
+fn a_bulk_transfer_goes_on_while_its_source_is_refused() {
+    const BYTES: usize = 512 << 20;
+    const LIMIT: usize = 12;
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let address = SocketAddr::new(bed.client().server_ipv4(), PORTS.0);
+    let server = Server::plan(address).listen(&bed.server);
+    let daemon = Daemon::start(&bed.server, CONFIG);
+    let bulk = connect(&bed, address, 1);
+    server.wait_held(1, PATIENCE);
+    let (client, accepted) = (bulk.attempts[0].stream.as_ref().expect("connected"), server.take(1));
+    for stream in [client, &accepted[0]] {
+        stream.set_nonblocking(false).expect("a live socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a live socket");
+    }
+    let filling = connect(&bed, address, LIMIT - 1);
+    assert_eq!(filling.connected(), LIMIT - 1, "{filling:?}");
+    let alone = transfer(client, &accepted[0], BYTES);
+
+    let done = AtomicBool::new(false);
+    let (beside, (tried, refused)) = thread::scope(|scope| {
+        let refusals = scope.spawn(|| {
+            let (mut tried, mut refused) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let burst = connect(&bed, address, 20);
+                assert_eq!(burst.connected(), 0, "{burst:?}");
+                tried += burst.attempts.len();
+                refused += burst.refused();
+            }
+            (tried, refused)
+        });
+        let beside = transfer(client, &accepted[0], BYTES);
+        done.store(true, Ordering::Relaxed);
+        (beside, refusals.join().expect("no connect gets in"))
+    });
+    let ratio = alone.as_secs_f64() / beside.as_secs_f64();
+    eprintln!(
+        "{} MiB in {alone:?} alone and in {beside:?} beside {refused} refused connects: throughput x{ratio:.2}",
+        BYTES >> 20
+    );
+    assert_eq!(tried, refused, "every connect is refused by a reset");
+    assert!(refused > 100, "the source was refused all the while: {refused}");
+    assert!(ratio > 0.4, "the transfer does not stall: x{ratio:.2}");
+    assert!(client.take_error().expect("a live socket").is_none(), "nothing was reset");
+    assert_eq!(daemon.open("smtp"), LIMIT as u64);
+    daemon.assert_sound();
+}
+
+/// I3: an exempt source opens ten times the limit: all are accepted, all are
+/// counted under its class, and others keep their limit.
+#[test]
+fn an_exempt_source_opens_ten_times_the_limit() {
+    const LIMIT: usize = 12;
+    require!(host::BED, DAEMON);
+    let bed = Bed::plan().clients(2).build();
+    let class = "[[class]]\nname = \"probe\"\nprefixes = [\"10.90.0.0/24\", \"fd90::/64\"]\nexempt = true\n";
+    let config = CONFIG.replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]") + class;
+    let daemon = Daemon::start(&bed.server, &config);
+    let open = |class| daemon.count("limiter_connections", &[("service", "smtp"), ("class", class)]);
+    let [(exempt, other), (exempt_v6, other_v6)] = [false, true].map(|v6| {
+        let address = |n: usize| {
+            let client = &bed.clients[n];
+            SocketAddr::new(if v6 { client.server_ipv6() } else { client.server_ipv4() }, PORTS.0)
+        };
+        (address(0), address(1))
+    });
+    let any = [Ipv4Addr::UNSPECIFIED.into(), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+    let servers = any.map(|any| Server::plan(SocketAddr::new(any, PORTS.0)).listen(&bed.server));
+    let bursts = [exempt, exempt_v6].map(|address| connect(&bed, address, 10 * LIMIT));
+    for (burst, server) in bursts.iter().zip(&servers) {
+        assert_eq!(burst.connected(), 10 * LIMIT, "{burst:?}");
+        server.wait_held(10 * LIMIT, PATIENCE);
+    }
+    assert_eq!((open("probe"), open("default")), (20 * LIMIT as u64, 0));
+    for address in [other, other_v6] {
+        let burst = Burst::connect(&bed.clients[1].namespace, &Target::silent(address), LIMIT + 5);
+        assert_eq!((burst.connected(), burst.refused()), (LIMIT, 5), "{burst:?}");
+    }
+    let passed = |reason| daemon.count("limiter_packets_total", &[("point", "gate"), ("reason", reason)]);
+    eprintln!(
+        "{} connections of an exempt source, {} passed the gate as exempt",
+        open("probe"),
+        passed("exempt")
+    );
+    assert_eq!(passed("exempt"), 20 * LIMIT as u64);
+    drop(bursts);
+    for server in &servers {
+        server.close(server.held());
+    }
+    wait::until_eq("the exempt count", &0, PATIENCE, || open("probe"));
+    daemon.assert_sound();
+}
+
+/// Starts the daemon's program over its configuration, which has to fail; returns what it said.
+#[track_caller]
+fn fails_to_start(bed: &Bed, daemon: &Daemon<'_>) -> String {
+    let mut command = bed.server.command(&binary("limiterd").to_string_lossy());
+    let process = Process::start("limiterd", command.arg("--config").arg(daemon.config()));
+    let status = process.wait_exit(PATIENCE);
+    assert_eq!(status.code(), Some(1), "it does not start:\n{}", process.log());
+    process.log()
+}
+
+/// A foreign XDP program is named with its id, and neither it nor a control group is touched.
+#[test]
+fn a_foreign_xdp_program_is_named() {
+    require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
+    let bed = Bed::new();
+    let cgroup = Cgroup::create("foreign");
+    let mut daemon = Daemon::start_with(&bed.server, CONFIG, &in_cgroup(&cgroup));
+    daemon.stop();
+    let foreign = Attached::new(&bed.server, "srv0", Action::Pass, XdpMode::Driver);
+    let id = || {
+        let shown = bed.server.output("ip", &["link", "show", "dev", "srv0"]);
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "prog/xdp").skip(2);
+        words.next().expect("an XDP program is on the device").to_owned()
+    };
+    let before = id();
+    let said = fails_to_start(&bed, &daemon);
+    assert!(said.contains(&format!("{NAME} (id {before})")), "the program is named:\n{said}");
+    assert_eq!(id(), before, "it is left alone");
+    assert_eq!(attached_to(&cgroup), 0, "nothing of ours is left attached");
+    drop(foreign);
+    daemon.start_again();
+    assert!(has_xdp(&bed), "with the way free it attaches");
+}
+
+/// A foreign `sock_ops` program without MULTI is named and left alone, nothing of ours
+/// stays attached, and the remedy in the message is one that works.
+#[test]
+fn a_foreign_sock_ops_is_named() {
+    require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
+    let bed = Bed::new();
+    let cgroup = Cgroup::create("foreign");
+    let runtime = in_cgroup(&cgroup);
+    let mut daemon = Daemon::start_with(&bed.server, CONFIG, &runtime);
+    daemon.stop();
+    let foreign = Exclusive::attach(cgroup.path());
+    let said = fails_to_start(&bed, &daemon);
+    assert!(said.contains(&format!("{NAME} (id {})", foreign.id)), "the program is named:\n{said}");
+    assert!(said.contains("without MULTI"), "{said}");
+    assert!(foreign.is_attached(), "it is left alone");
+    assert_eq!(attached_to(&cgroup), 1, "nothing of ours is attached");
+    assert!(!has_xdp(&bed), "nothing of ours is attached");
+
+    let remedy = said.split('`').find(|part| part.starts_with("bpftool ")).expect("a command in the message");
+    eprintln!("remedy: {remedy}");
+    let mut words = remedy.split(' ');
+    host::run(Command::new(words.next().expect("a program")).args(words));
+    daemon.start_again();
+    assert_eq!(attached_to(&cgroup), 2, "the gate and the charge");
+    daemon.stop();
+}
+
+/// What makes a daemon attach to a control group of the test's own, where no other daemon is.
+fn in_cgroup(cgroup: &Cgroup) -> String {
+    format!("cgroup = \"{}\"", cgroup.path().display())
+}
+
+/// How many programs are attached to a control group itself.
+fn attached_to(cgroup: &Cgroup) -> usize {
+    let listed = host::run(Command::new("bpftool").args(["cgroup", "show"]).arg(cgroup.path()));
+    listed.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count()
+}
+
+/// Whether an XDP program is on the server's device.
+fn has_xdp(bed: &Bed) -> bool {
+    bed.server.output("ip", &["link", "show", "dev", "srv0"]).contains("xdp")
+}
+
+/// Ids of the programs and links that a process has open.
+fn ids_of(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    let read = |entry: fs::DirEntry| fs::read_to_string(entry.path()).ok();
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives").flatten();
+    let (mut programs, mut links) = (BTreeSet::new(), BTreeSet::new());
+    for text in files.filter_map(read) {
+        let id = |key| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
+            lines.next().map(|id| id.trim().parse().expect("an id is a number"))
+        };
+        // A link tells its program too.
+        match id("link_id:") {
+            Some(link) => _ = links.insert(link),
+            None => programs.extend(id("prog_id:")),
+        }
+    }
+    (programs, links)
+}
+
+/// Which of these ids the kernel still has.
+fn left(programs: &BTreeSet<u32>, links: &BTreeSet<u32>) -> (Vec<u32>, Vec<u32>) {
+    let listed = loaded_programs().flatten().map(|program| program.id());
+    let linked = loaded_links().flatten().map(|link| link.id());
+    (listed.filter(|id| programs.contains(id)).collect(), linked.filter(|id| links.contains(id)).collect())
+}
+
+/// Ends a daemon in some way: no program, no link and nothing on the interface
+/// is left; the open connections work, and the next daemon counts them.
+fn leaves_nothing(end: fn(&mut Daemon<'_>)) {
+    let bed = Bed::new();
+    let cgroup = Cgroup::create("stop");
+    let address = SocketAddr::new(bed.client().server_ipv4(), PORTS.0);
+    let server = Server::plan(address).listen(&bed.server);
+    let mut daemon = Daemon::start_with(&bed.server, CONFIG, &in_cgroup(&cgroup));
+    let (programs, links) = ids_of(daemon.process().pid());
+    assert_eq!(attached_to(&cgroup), 2, "the gate and the charge");
+    assert!(has_xdp(&bed), "XDP is attached");
+    assert!(programs.len() >= 6 && links.len() >= 5, "{programs:?} {links:?}");
+    assert_eq!(left(&programs, &links).1.len(), links.len(), "the kernel lists what the daemon has");
+    let burst = connect(&bed, address, 3);
+    server.wait_held(3, PATIENCE);
+
+    end(&mut daemon);
+    assert_eq!(attached_to(&cgroup), 0, "nothing is left on the control group");
+    assert!(!has_xdp(&bed), "nothing is left on the interface");
+    // The kernel frees a program a grace period after its last user.
+    wait::until_eq("what is left", &(vec![], vec![]), PATIENCE, || left(&programs, &links));
+    eprintln!("{} programs and {} links are gone", programs.len(), links.len());
+    assert_eq!(burst.open(), 3, "connections are left alone");
+    daemon.start_again();
+    assert_one_source_holds(&daemon, 3);
+}
+
+/// SIGTERM detaches everything.
+#[test]
+fn a_stop_leaves_nothing_attached() {
+    require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
+    leaves_nothing(|daemon| assert!(daemon.stop().success(), "a stop is no failure"));
+}
+
+/// SIGKILL leaves nothing attached either: links are the process's own, so that they die with it.
+#[test]
+fn a_kill_leaves_nothing_attached() {
+    require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
+    leaves_nothing(|daemon| daemon.kill());
+}
