@@ -220,7 +220,9 @@ impl Daemon {
     pub fn stop(&mut self) {
         self.stopped = true;
         if self.intent.config.runtime.keep_on_exit {
-            tracing::info!("stopping; the program stays attached with the policy in force");
+            tracing::warn!(
+                "stopping without detaching; nothing is pinned, so the kernel detaches what is attached"
+            );
             return;
         }
         match self.dataplane.detach() {
