@@ -4,7 +4,7 @@
 //! Where the bytes go is the kernel half's matter.
 
 use crate::{
-    addr::{Addr, Family},
+    addr::Addr,
     packet::{Tcp, flags},
 };
 
@@ -34,12 +34,13 @@ impl Reset {
     #[must_use]
     pub const fn answering(syn: &Tcp, from: Addr, to: Addr, segment_len: u32) -> Self {
         let data_len = segment_len.saturating_sub(syn.header_len());
+        let fin = (syn.flags() & flags::FIN != 0) as u32;
         Self {
             from,
             to,
             from_port: syn.destination_port(),
             to_port: syn.source_port(),
-            ack: syn.seq().wrapping_add(1).wrapping_add(data_len),
+            ack: syn.seq().wrapping_add(1).wrapping_add(data_len).wrapping_add(fin),
         }
     }
 
@@ -88,13 +89,6 @@ impl Reset {
     #[must_use]
     pub const fn ipv6_start(&self) -> [u8; 8] {
         [0x60, 0, 0, 0, 0, Tcp::LEN as u8, crate::packet::PROTO_TCP, TTL]
-    }
-
-    /// Returns the family of the reset.
-    #[inline(always)]
-    #[must_use]
-    pub const fn family(&self) -> Family {
-        self.to.family()
     }
 }
 

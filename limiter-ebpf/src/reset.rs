@@ -89,7 +89,8 @@ fn rewrite<const LINK_LEN: u32, const IP_LEN: u32>(
     }
     let frame = Frame::new(ctx);
     ethernet.write_back::<LINK_LEN>(&frame)?;
-    match reset.family() {
+    // Not the family of the addresses: an IPv6 packet may carry v4-mapped ones.
+    match segment.family {
         Family::V4 => frame.store(LINK_LEN, reset.ipv4())?,
         Family::V6 => {
             frame.store(LINK_LEN, reset.ipv6_start())?;
