@@ -3,6 +3,8 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`frame`] | packets that read like packets, and a parser for the replies |
+//! | [`fixture`] | the programs on a real kernel, attached to nothing, frame by frame |
+//! | [`bench`] | what each path through the programs costs |
 //! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
 //! | [`xdp`] | the smallest XDP programs, which a veth's other end needs |
 //! | [`sock_ops`] | a foreign program that wants a cgroup for itself |
@@ -20,8 +22,10 @@
     reason = "a bed that cannot be built panics, which is the failure of the test"
 )]
 
+pub mod bench;
 pub mod client;
 pub mod daemon;
+pub mod fixture;
 pub mod frame;
 pub mod host;
 pub mod mail;

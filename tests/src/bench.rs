@@ -1,0 +1,154 @@
+//! What a verdict costs: each path through the programs against an empty program
+//! of its type, in one run.
+//!
+//! The kernel repeats a program on one frame (`BPF_PROG_TEST_RUN`) and reports
+//! the mean. Rounds go through all paths in turn, so that whatever else the
+//! machine does falls on all of them alike; a path's cost is the median.
+
+mod paths;
+mod table;
+
+use aya::programs::{CgroupSkb, ProgramError, TestRun as _, TestRunOptions, TestRunResult, Xdp};
+use aya::{Ebpf, EbpfLoader};
+
+pub use paths::Bed;
+pub use table::{json, table};
+
+use crate::xdp::{NAME, object};
+
+/// How long and how often to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Passes over all paths; a median wants at least five.
+    pub rounds: u32,
+    /// Runs of a program in one go.
+    pub repeat: u32,
+}
+
+impl Effort {
+    /// What `cargo xtask bench verdict` takes: some ten seconds.
+    pub const FULL: Self = Self { rounds: 11, repeat: 1_000_000 };
+    /// Enough to compare with what is wanted.
+    pub const SHORT: Self = Self { rounds: 7, repeat: 200_000 };
+}
+
+/// Where a program is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP, with the program `ingress`.
+    Xdp,
+    /// `cgroup_skb/ingress`, with the program `gate`.
+    CgroupSkb,
+}
+
+/// What one path costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// The path, in words.
+    pub path: &'static str,
+    /// Where it is called.
+    pub hook: Hook,
+    /// Nanoseconds per packet.
+    pub ns: f64,
+    /// The same over what an empty program of this type takes.
+    pub ratio: f64,
+    /// What the ratio should be at most; none for the empty programs themselves.
+    pub wanted: Option<f64>,
+}
+
+impl Cost {
+    /// Whether the path costs no more than it should.
+    #[must_use]
+    pub fn is_as_wanted(&self) -> bool {
+        self.wanted.is_none_or(|wanted| self.ratio <= wanted)
+    }
+}
+
+/// Programs that do nothing: what the call itself takes.
+struct Empty {
+    xdp: Ebpf,
+    cgroup_skb: Ebpf,
+}
+
+impl Empty {
+    fn load() -> Self {
+        let load = |section, returned| {
+            EbpfLoader::new().btf(None).load(&object(section, returned)).expect("the object is well-formed")
+        };
+        let mut empty = Self { xdp: load("xdp.frags", 2), cgroup_skb: load("cgroup_skb/ingress", 1) };
+        let xdp: &mut Xdp = program_mut(&mut empty.xdp);
+        xdp.load().expect("loading an XDP program needs CAP_BPF");
+        let cgroup_skb: &mut CgroupSkb = program_mut(&mut empty.cgroup_skb);
+        cgroup_skb.load().expect("loading a cgroup program needs CAP_BPF");
+        empty
+    }
+
+    fn xdp(&self) -> &Xdp {
+        self.xdp.program(NAME).and_then(|p| p.try_into().ok()).expect("the section says XDP")
+    }
+
+    fn cgroup_skb(&self) -> &CgroupSkb {
+        self.cgroup_skb.program(NAME).and_then(|p| p.try_into().ok()).expect("the section says cgroup_skb")
+    }
+}
+
+fn program_mut<'a, T>(ebpf: &'a mut Ebpf) -> &'a mut T
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(NAME).expect("the object holds the program");
+    program.try_into().expect("the section says the type")
+}
+
+/// Measures every path; `progress` hears of each round.
+#[must_use]
+pub fn measure(effort: Effort, mut progress: impl FnMut(u32, u32)) -> Vec<Cost> {
+    let bed = Bed::new();
+    let empty = Empty::load();
+    let paths = bed.paths();
+    let empty_frame = &paths[0].frame;
+    let mut empties: [Vec<f64>; 2] = Default::default();
+    let mut samples = vec![Vec::new(); paths.len()];
+    for round in 0..effort.rounds {
+        progress(round + 1, effort.rounds);
+        empties[0].push(mean_ns(empty.xdp().test_run(options(empty_frame, effort.repeat))));
+        empties[1].push(mean_ns(empty.cgroup_skb().test_run(options(empty_frame, effort.repeat))));
+        for (path, samples) in paths.iter().zip(&mut samples) {
+            let result = match path.hook {
+                Hook::Xdp => path.fixture.xdp("ingress").test_run(options(&path.frame, effort.repeat)),
+                Hook::CgroupSkb => path.fixture.gate().test_run(options(&path.frame, effort.repeat)),
+            };
+            if let Ok(result) = &result {
+                assert_eq!(result.return_value, path.returns, "the path `{}`", path.name);
+            }
+            samples.push(mean_ns(result));
+        }
+    }
+    let [xdp_ns, cgroup_skb_ns] = empties.map(median);
+    let empty_cost = |path, hook, ns| Cost { path, hook, ns, ratio: 1.0, wanted: None };
+    let mut costs = vec![
+        empty_cost("empty XDP program", Hook::Xdp, xdp_ns),
+        empty_cost("empty cgroup_skb program", Hook::CgroupSkb, cgroup_skb_ns),
+    ];
+    for (path, samples) in paths.iter().zip(samples) {
+        let base_ns = if path.hook == Hook::Xdp { xdp_ns } else { cgroup_skb_ns };
+        let ns = median(samples);
+        let (hook, wanted) = (path.hook, Some(path.wanted));
+        costs.push(Cost { path: path.name, hook, ns, ratio: ns / base_ns, wanted });
+    }
+    costs
+}
+
+fn options(frame: &[u8], repeat: u32) -> TestRunOptions<'_> {
+    TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() }
+}
+
+/// The mean of a run. The kernel cuts it to whole nanoseconds: half a one makes up for that.
+fn mean_ns(result: Result<TestRunResult, ProgramError>) -> f64 {
+    result.expect("running a program needs CAP_BPF").duration.as_secs_f64() * 1e9 + 0.5
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}

@@ -1,0 +1,183 @@
+//! The paths that are measured, with the policy, the state and the frame that lead down each.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use limiter_common::addr::Addr;
+use limiter_common::gcra::Quota;
+use limiter_common::limits::{Limits, Service};
+use limiter_common::map::{ClassOf, SourceKey};
+use limiter_common::names;
+
+use super::Hook;
+use crate::fixture::{Fixture, Rules, now_ns};
+use crate::frame::{Flags, Frame, Tcp};
+
+/// Services: refusing by a reset, refusing in silence.
+const RESET: u8 = 1;
+const SILENT: u8 = 2;
+const RESET_PORT: u16 = 25;
+const SILENT_PORT: u16 = 465;
+const UNGUARDED_PORT: u16 = 22;
+const LIMIT: u32 = 20;
+/// A class that is exempt.
+const PROXY: u8 = 4;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+const SERVER_V4: &str = "198.51.100.1";
+const SERVER_V6: &str = "2001:db8::1";
+const WITHIN_V4: &str = "192.0.2.7";
+const AT_LIMIT_V4: &str = "192.0.2.20";
+const EXEMPT_V4: &str = "203.0.113.9";
+const WITHIN_V6: &str = "2001:db8:7::";
+
+/// What XDP returns to pass and to drop, and `cgroup_skb` to pass.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const CGROUP_PASS: u32 = 1;
+
+/// Wanted ratios to an empty program.
+const WANTED_OPEN: f64 = 1.3;
+const WANTED_SYN: f64 = 5.0;
+const WANTED_SYN_10_000: f64 = 7.0;
+/// An ACK of a source at its limit is looked up like a SYN, and then in the kernel's socket table.
+const WANTED_ACK_AT_LIMIT: f64 = 15.0;
+
+/// One path: a frame, and the fixture whose state leads it there.
+pub struct Path<'a> {
+    pub(super) name: &'static str,
+    pub(super) hook: Hook,
+    pub(super) fixture: &'a Fixture,
+    pub(super) frame: Vec<u8>,
+    pub(super) returns: u32,
+    pub(super) wanted: f64,
+}
+
+/// Fixtures with few and with many prefixes, and one real connection.
+pub struct Bed {
+    few: Fixture,
+    many: Fixture,
+    /// Both ends of a connection over loopback, whose client is at its limit.
+    connection: (TcpStream, TcpStream),
+}
+
+impl Default for Bed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Bed {
+    /// Loads the fixtures and opens the connection.
+    #[must_use]
+    pub fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener on loopback");
+        let server = listener.local_addr().expect("a bound listener");
+        let client = TcpStream::connect(server).expect("a connection over loopback");
+        let (accepted, _) = listener.accept().expect("the connection over loopback");
+        Self { few: fixture(10, server), many: fixture(10_000, server), connection: (client, accepted) }
+    }
+
+    /// Returns every path.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Path<'_>> {
+        let v4 = |address: &str, port: u16| SocketAddr::new(address.parse().expect("an address"), port);
+        let data = || Tcp::acking(7).with(Flags::PSH).payload(vec![0x5a; 100]);
+        let to = |port| v4(SERVER_V4, port);
+        let from = |address| v4(address, 40_000);
+        let path = |name, fixture, frame: Frame, returns, wanted| Path {
+            name,
+            hook: Hook::Xdp,
+            fixture,
+            frame: frame.to_bytes(),
+            returns,
+            wanted,
+        };
+        let (few, many) = (&self.few, &self.many);
+        let open = Frame::tcp(from(WITHIN_V4), to(RESET_PORT), data());
+        let end = |stream: &TcpStream| stream.local_addr().expect("a connected socket");
+        let at_limit = Frame::tcp(end(&self.connection.0), end(&self.connection.1), Tcp::acking(7));
+        let syn = |source, port| Frame::syn(from(source), to(port));
+        let v6 = |tcp| Frame::tcp(v4(WITHIN_V6, 40_000), v4(SERVER_V6, RESET_PORT), tcp).vlan(5).vlan(6);
+        vec![
+            path(
+                "unguarded port",
+                few,
+                Frame::tcp(from(WITHIN_V4), to(UNGUARDED_PORT), data()),
+                XDP_PASS,
+                WANTED_OPEN,
+            ),
+            path("data of an open connection", few, open.clone(), XDP_PASS, WANTED_OPEN),
+            path("ACK, source at its limit", few, at_limit, XDP_PASS, WANTED_ACK_AT_LIMIT),
+            path("SYN passed, 10 prefixes", few, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
+            path("SYN refused, 10 prefixes", few, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
+            path("SYN exempt, 10 prefixes", few, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
+            path(
+                "SYN passed, 10,000 prefixes",
+                many,
+                syn(WITHIN_V4, RESET_PORT),
+                XDP_PASS,
+                WANTED_SYN_10_000,
+            ),
+            path(
+                "SYN refused, 10,000 prefixes",
+                many,
+                syn(AT_LIMIT_V4, SILENT_PORT),
+                XDP_DROP,
+                WANTED_SYN_10_000,
+            ),
+            path(
+                "SYN exempt, 10,000 prefixes",
+                many,
+                syn(EXEMPT_V4, RESET_PORT),
+                XDP_PASS,
+                WANTED_SYN_10_000,
+            ),
+            path("IPv6, 2 VLAN tags, data", few, v6(data()), XDP_PASS, WANTED_OPEN),
+            path("IPv6, 2 VLAN tags, SYN passed", few, v6(Tcp::syn()), XDP_PASS, WANTED_SYN),
+            // The kernel gives a test run of this type a socket in state CLOSE: the gate
+            // takes the way out that it takes for every socket but a listener.
+            Path {
+                name: "gate, open connection",
+                hook: Hook::CgroupSkb,
+                fixture: few,
+                frame: open.to_bytes(),
+                returns: CGROUP_PASS,
+                wanted: WANTED_OPEN,
+            },
+        ]
+    }
+}
+
+/// A fixture with this many prefixes. Every limit there is is set, so that every check is made.
+fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
+    let service = |flags| Service { flags: Service::ENFORCE | flags, ceiling: 1_000, ..Service::default() };
+    let limits = Limits::limited(LIMIT, Quota::per(300, MINUTE_NS, 100));
+    let mut rules = Rules::default()
+        .service(RESET, &[RESET_PORT, server.port()], service(Service::RESET))
+        .service(SILENT, &[SILENT_PORT], service(0))
+        .limits(RESET, 0, limits)
+        .limits(SILENT, 0, limits)
+        .limits(RESET, PROXY, Limits::EXEMPT)
+        .prefix("203.0.113.0/28", PROXY);
+    rules.policy.observe_after_ns = 5 * MINUTE_NS;
+    for n in 1..prefixes {
+        // Spread over the unicast space, /16 to /32; none of them meets a measured source.
+        let address = Ipv4Addr::from_bits(n.wrapping_mul(0x9e37_79b9) >> 2 | 0x0100_0000);
+        let class_of = ClassOf { class: [PROXY; names::SERVICES] };
+        rules = rules.prefix_by_service(address.into(), 16 + n % 17, class_of);
+    }
+    let mut fixture = Fixture::load();
+    fixture.apply(&rules);
+    fixture.set_heartbeat(now_ns());
+    for local in [SERVER_V4, SERVER_V6, "127.0.0.1"] {
+        fixture.add_local(local.parse().expect("an address"));
+    }
+    for (address, open) in [(WITHIN_V4, 1), (WITHIN_V6, 1), (AT_LIMIT_V4, LIMIT), ("127.0.0.1", LIMIT)] {
+        for service in [RESET, SILENT] {
+            fixture.set_open(address.parse().expect("an address"), service.into(), open);
+        }
+    }
+    let client = SourceKey { addr: Addr::from(server.ip()), service: RESET.into() };
+    fixture.mark_at_limit(&client);
+    fixture
+}

@@ -1,0 +1,256 @@
+//! The programs on a real kernel, attached to nothing: one frame, one verdict.
+//!
+//! A [`Fixture`] has maps of its own, so that a test sets every fact a verdict
+//! rests on and reads every count it leaves. Frames go through
+//! `BPF_PROG_TEST_RUN`: the verdict is the kernel's own.
+
+mod build;
+mod judge;
+mod rules;
+
+use std::net::IpAddr;
+
+use aya::Ebpf;
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key};
+use aya::programs::{CgroupSkb, TestRun as _, TestRunOptions, Xdp};
+use limiter_common::addr::{Addr, Family};
+use limiter_common::event::Explanation;
+use limiter_common::map::{ClassOf, Control, Counters, FailOpen, ResetBudget, Source, SourceKey, Total};
+use limiter_common::names;
+use limiter_common::policy::Policy;
+use limiter_common::verdict::{Point, Verdict};
+use limiter_common::word::Word;
+use nix::time::{ClockId, clock_gettime};
+use zerocopy::FromBytes as _;
+
+pub use build::{KERNEL, verified_instructions};
+pub use judge::{FAMILIES, HOSTS, IMAP, Judge, LIMIT, Law, SMTP};
+pub use rules::Rules;
+
+/// Seed of the hashes: any number will do, and the same one makes a run repeatable.
+const SEED: u64 = 0x5eed_0f11_317e_4a11;
+/// Shortest frame that `BPF_PROG_TEST_RUN` takes (an Ethernet header).
+pub const FRAME_BYTES_MIN: usize = 14;
+
+/// What XDP does with a frame (`enum xdp_action`, `include/uapi/linux/bpf.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Loses it.
+    Drop,
+    /// Lets it through.
+    Pass,
+    /// Sends it back.
+    Tx,
+}
+
+/// Whom a verdict was counted for, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The service id.
+    pub service: u32,
+    /// The class id.
+    pub class: u32,
+    /// The IP version.
+    pub family: Family,
+    /// Where it fell.
+    pub point: Point,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What XDP did with it.
+    pub action: Action,
+    /// The frame as the program left it.
+    pub bytes: Vec<u8>,
+}
+
+/// The programs, loaded.
+pub struct Fixture {
+    ebpf: Ebpf,
+    policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
+    tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
+    local: HashMap<MapData, Addr, u32>,
+    sources: HashMap<MapData, SourceKey, Source>,
+    totals: Array<MapData, Total>,
+    at_limit: Array<MapData, u32>,
+    counters: PerCpuArray<MapData, Counters>,
+    fail_opens: PerCpuArray<MapData, u64>,
+    budgets: PerCpuArray<MapData, ResetBudget>,
+    control: Array<MapData, Control>,
+}
+
+impl Fixture {
+    /// Puts rules in force, whole, as the daemon does.
+    pub fn apply(&mut self, rules: &Rules) {
+        let capacity = u32::try_from(names::PREFIXES).expect("a capacity fits");
+        let mut trie = LpmTrie::<_, Addr, ClassOf>::create(capacity, build::NO_PREALLOC).expect("a trie");
+        for (addr, prefix_len, class_of) in &rules.prefixes {
+            trie.insert(&Key::new(*prefix_len, *addr), *class_of, 0).expect("inserting a prefix");
+        }
+        self.tries.set(rules.policy.trie_slot, &trie, 0).expect("placing a trie");
+        let mut array = Array::<_, Policy>::create(1, 0).expect("an inner array");
+        array.set(0, *rules.policy, 0).expect("writing a policy");
+        self.policies.set(0, &array, 0).expect("switching the policy");
+    }
+
+    /// Makes an address one of the host's own.
+    pub fn add_local(&mut self, address: IpAddr) {
+        self.local.insert(Addr::from(address), 1, 0).expect("inserting a local address");
+    }
+
+    /// Makes a source, already masked, one that is known, with this many open
+    /// connections and this arrival time.
+    pub fn set_source(&mut self, key: SourceKey, open: u32, tat_ns: u64) {
+        let word = Word(Word::idle(key.hash(SEED)).0 + u64::from(open));
+        let source = Source { word, tat_ns, accepted: open.max(1), ..Source::default() };
+        self.sources.insert(key, source, 0).expect("inserting a source");
+    }
+
+    /// As [`set_source`](Self::set_source), without a debt.
+    pub fn set_open(&mut self, address: IpAddr, service: u32, open: u32) {
+        self.set_source(SourceKey { addr: address.into(), service }, open, 0);
+    }
+
+    /// Makes a source unknown.
+    pub fn forget(&mut self, key: &SourceKey) {
+        self.sources.remove(key).expect("removing a source");
+    }
+
+    /// Returns what is known of a source.
+    #[must_use]
+    pub fn source(&self, key: &SourceKey) -> Option<Source> {
+        self.sources.get(key, 0).ok()
+    }
+
+    /// Sets the connections of a whole service.
+    pub fn set_total(&mut self, service: u32, open: u32) {
+        let total = Total { word: Word(u64::from(open)), ..Total::default() };
+        self.totals.set(service, total, 0).expect("writing a total");
+    }
+
+    /// Marks a source as being at its limit, as the gate does.
+    pub fn mark_at_limit(&mut self, key: &SourceKey) {
+        let hash = key.hash(SEED);
+        self.at_limit.set(at_limit_bucket(hash), hash as u32 | 1, 0).expect("marking a source");
+    }
+
+    /// Returns whether a source is marked as being at its limit.
+    #[must_use]
+    pub fn is_marked(&self, key: &SourceKey) -> bool {
+        let hash = key.hash(SEED);
+        self.at_limit.get(&at_limit_bucket(hash), 0).expect("reading a mark") == hash as u32 | 1
+    }
+
+    /// Sets when the daemon was last alive.
+    pub fn set_heartbeat(&mut self, heartbeat_ns: u64) {
+        self.control.set(0, Control { heartbeat_ns }, 0).expect("writing the heartbeat");
+    }
+
+    /// Notes that every CPU has sent this many resets in the second of the clock.
+    pub fn set_resets_sent(&mut self, second: u64, sent: u64) {
+        let cpus = aya::util::nr_cpus().expect("counting CPUs");
+        let budgets = PerCpuValues::try_from(vec![ResetBudget { second, sent }; cpus]).expect("one per CPU");
+        self.budgets.set(0, budgets, 0).expect("writing budgets");
+    }
+
+    /// Runs a frame through `ingress`.
+    #[must_use]
+    pub fn run(&self, frame: &[u8]) -> Outcome {
+        let (action, bytes) = self.run_program("ingress", frame);
+        let action = match action {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Tx,
+            other => panic!("`ingress` returned {other}"),
+        };
+        Outcome { action, bytes }
+    }
+
+    /// Asks the read-only twin about a frame; `None` if it has no answer.
+    #[must_use]
+    pub fn explain(&self, frame: &[u8]) -> Option<Explanation> {
+        let (action, bytes) = self.run_program("explain", frame);
+        let answer = || Explanation::read_from_prefix(&bytes).ok().map(|(explanation, _)| explanation);
+        (action == 2).then(answer).flatten()
+    }
+
+    fn run_program(&self, name: &str, frame: &[u8]) -> (u32, Vec<u8>) {
+        let mut out = vec![0; frame.len()];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let result = self.xdp(name).test_run(options).unwrap_or_else(|e| panic!("running `{name}`: {e:?}"));
+        out.truncate(result.data_size_out as usize);
+        (result.return_value, out)
+    }
+
+    /// Returns an XDP program.
+    #[must_use]
+    pub fn xdp(&self, name: &str) -> &Xdp {
+        self.ebpf.program(name).and_then(|program| program.try_into().ok()).expect("an XDP program")
+    }
+
+    /// Returns the gate.
+    #[must_use]
+    pub fn gate(&self) -> &CgroupSkb {
+        self.ebpf.program("gate").and_then(|program| program.try_into().ok()).expect("the gate")
+    }
+
+    /// Returns one row of the counters, summed over all CPUs.
+    #[must_use]
+    pub fn row(&self, service: u32, class: u32, family: Family) -> Vec<u64> {
+        let row = names::counter_row(service, class, family as u32);
+        let per_cpu = self.counters.get(&row, 0).expect("reading counters");
+        let cells = per_cpu.iter().map(|counters| counters.cells);
+        cells.fold(Vec::new(), |sum, cells| {
+            let at = |n: usize| sum.get(n).copied().unwrap_or(0);
+            cells.iter().enumerate().map(|(n, count)| at(n) + count).collect()
+        })
+    }
+
+    /// Returns everything that was counted so far, and how often.
+    #[must_use]
+    pub fn counted(&self) -> Vec<(Count, u64)> {
+        self.counted_below(names::SERVICES, names::CLASSES)
+    }
+
+    /// Returns what was counted for the first `services` and `classes`, and how often.
+    #[must_use]
+    pub fn counted_below(&self, services: usize, classes: usize) -> Vec<(Count, u64)> {
+        let ids = |count: usize| 0..u32::try_from(count).expect("ids are small");
+        let mut all = Vec::new();
+        for service in ids(services) {
+            for class in ids(classes) {
+                for family in Family::ALL {
+                    for (cell, n) in self.row(service, class, family).into_iter().enumerate() {
+                        if n > 0 {
+                            let (point, verdict) = Verdict::of_cell(cell).expect("every cell has a verdict");
+                            all.push((Count { service, class, family, point, verdict }, n));
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Returns how often a doubt was counted.
+    #[must_use]
+    pub fn fail_opens(&self, why: FailOpen) -> u64 {
+        self.fail_opens.get(&(why as u32), 0).expect("reading doubts").iter().sum()
+    }
+}
+
+fn at_limit_bucket(hash: u64) -> u32 {
+    (hash >> 48) as u32 & (u32::try_from(names::AT_LIMIT_BUCKETS).expect("a capacity fits") - 1)
+}
+
+/// Returns `CLOCK_MONOTONIC`, the clock that the programs go by.
+#[must_use]
+pub fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock");
+    let part = |n: i64| u64::try_from(n).expect("the clock is positive");
+    part(now.tv_sec()) * 1_000_000_000 + part(now.tv_nsec())
+}
