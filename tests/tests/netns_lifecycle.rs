@@ -20,7 +20,7 @@ use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::{DAEMON, Daemon, binary};
 use limiter_tests::host::{Cgroup, Requirement};
 use limiter_tests::process::Process;
-use limiter_tests::server::Server;
+use limiter_tests::server::{BANNER, Server};
 use limiter_tests::sock_ops::Exclusive;
 use limiter_tests::veth::Bed;
 use limiter_tests::xdp::{Action, Attached, NAME, XdpMode};
@@ -65,7 +65,7 @@ fn servers(bed: &Bed, any: IpAddr, reached: IpAddr, is_dual_stack: bool) -> [(Se
         let plan = Server::plan(SocketAddr::new(any, port));
         if is_dual_stack { plan.dual_stack() } else { plan }
     };
-    let (accepting, queueing) = (plan(PORTS.0), plan(PORTS.1).never_accepting());
+    let (accepting, queueing) = (plan(PORTS.0).banner(BANNER), plan(PORTS.1).never_accepting());
     [(accepting, PORTS.0), (queueing, PORTS.1)]
         .map(|(plan, port)| (plan.listen(&bed.server), SocketAddr::new(reached, port)))
 }
@@ -91,8 +91,8 @@ fn a_start_adopts_what_is_open() {
 
         let mut daemon = Daemon::start(&bed.server, CONFIG);
         assert_one_source_holds(&daemon, 10);
-        let more = connect(&bed, first, 5);
-        assert_eq!((more.connected(), more.refused()), (2, 3), "12 is the limit: {more:?}");
+        let more = Burst::connect(&bed.client().namespace, &Target::greeting(first), 5);
+        assert_eq!((more.greeted(), more.refused()), (2, 3), "12 is the limit: {more:?}");
         accepting.wait_held(9, PATIENCE);
         assert_one_source_holds(&daemon, 12);
 
@@ -227,7 +227,7 @@ fn an_exempt_source_opens_ten_times_the_limit() {
         (address(0), address(1))
     });
     let any = [Ipv4Addr::UNSPECIFIED.into(), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
-    let servers = any.map(|any| Server::plan(SocketAddr::new(any, PORTS.0)).listen(&bed.server));
+    let servers = any.map(|any| Server::greeting(&bed.server, SocketAddr::new(any, PORTS.0)));
     let bursts = [exempt, exempt_v6].map(|address| connect(&bed, address, 10 * LIMIT));
     for (burst, server) in bursts.iter().zip(&servers) {
         assert_eq!(burst.connected(), 10 * LIMIT, "{burst:?}");
@@ -235,8 +235,8 @@ fn an_exempt_source_opens_ten_times_the_limit() {
     }
     assert_eq!((open("probe"), open("default")), (20 * LIMIT as u64, 0));
     for address in [other, other_v6] {
-        let burst = Burst::connect(&bed.clients[1].namespace, &Target::silent(address), LIMIT + 5);
-        assert_eq!((burst.connected(), burst.refused()), (LIMIT, 5), "{burst:?}");
+        let burst = Burst::connect(&bed.clients[1].namespace, &Target::greeting(address), LIMIT + 5);
+        assert_eq!((burst.greeted(), burst.refused()), (LIMIT, 5), "{burst:?}");
     }
     let passed = |reason| daemon.count("limiter_packets_total", &[("point", "gate"), ("reason", reason)]);
     eprintln!(
