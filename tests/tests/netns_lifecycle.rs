@@ -337,8 +337,8 @@ fn ids_of(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
     let (mut programs, mut links) = (BTreeSet::new(), BTreeSet::new());
     for text in files.filter_map(read) {
         let id = |key| {
-            let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
-            lines.next().map(|id| id.trim().parse().expect("an id is a number"))
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(key));
+            values.next().map(|id| id.trim().parse().expect("an id is a number"))
         };
         // A link tells its program too.
         match id("link_id:") {
