@@ -11,6 +11,7 @@ mod screen;
 mod story;
 
 use std::io;
+use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +63,9 @@ impl Interrupt {
 
 fn main() -> ExitCode {
     let screen = Screen::new();
-    match demonstrate(screen) {
+    // A bed that cannot be built panics, which takes down what there is of it.
+    let outcome = panic::catch_unwind(|| demonstrate(screen));
+    match outcome.unwrap_or_else(|_| Err("something broke; the cause is above".to_owned())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             screen.end(Look::Bad, format!("\nNot as it should be: {problem}"));
