@@ -119,10 +119,7 @@ mod tests {
         let quota = Quota::per(300, MINUTE_NS, 60);
         let mut tat_ns = 0;
         let passed = offer(&mut tat_ns, 0, 1_000, DAY_MINUTES, quota);
-        assert!(
-            passed.abs_diff(300 * DAY_MINUTES + 60) <= 1,
-            "{passed} of the day were within quota"
-        );
+        assert!(passed.abs_diff(300 * DAY_MINUTES + 60) <= 1, "{passed} of the day were within quota");
         let day_ns = DAY_MINUTES * MINUTE_NS;
         let first_minutes = offer(&mut tat_ns, day_ns, 1_000, 10, quota);
         assert!(
