@@ -74,6 +74,14 @@ pub struct Recounts {
 }
 
 impl Recounts {
+    /// Returns the recounts of a daemon that starts: counts begin at zero, so all
+    /// that the first recount finds has happened since.
+    #[must_use]
+    pub fn begun(now: Now) -> Self {
+        let nothing = Baseline { at: now, counts: HashMap::new() };
+        Self { newer: Some(nothing), ..Self::default() }
+    }
+
     /// Takes in a recount and returns the drift that it proves.
     pub fn take(&mut self, recount: Recount, now: Now) -> Vec<Drift> {
         let mut charged: HashMap<SourceKey, u32> = HashMap::new();
@@ -310,5 +318,12 @@ mod tests {
         }
         assert_eq!(recounts.window_s(), 13);
         assert_eq!(recounts.since(&recounts.sources()[0]), (8, 0));
+    }
+    /// What happened before the first recount is new as well.
+    #[test]
+    fn what_the_first_recount_finds_is_new() {
+        let mut recounts = Recounts::begun(START);
+        recounts.take(recount(1, 1, 10), START.plus_s(1));
+        assert_eq!((recounts.since(&recounts.sources()[0]), recounts.window_s()), ((10, 0), 1));
     }
 }

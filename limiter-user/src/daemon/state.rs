@@ -162,7 +162,7 @@ impl Daemon {
             ids,
             compiled,
             table,
-            recounts: Recounts::default(),
+            recounts: Recounts::begun(now),
             summary: Summary::default(),
             refusals: Refusals::default(),
             faults: Faults::default(),
