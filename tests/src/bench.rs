@@ -52,7 +52,7 @@ pub struct Cost {
     pub ns: f64,
     /// The same over what an empty program of this type takes.
     pub ratio: f64,
-    /// What the ratio should be at most; none for the empty programs themselves.
+    /// What the ratio should be at most; none where nothing was asked for.
     pub wanted: Option<f64>,
 }
 
@@ -133,7 +133,7 @@ pub fn measure(effort: Effort, mut progress: impl FnMut(u32, u32)) -> Vec<Cost> 
     for (path, samples) in paths.iter().zip(samples) {
         let base_ns = if path.hook == Hook::Xdp { xdp_ns } else { cgroup_skb_ns };
         let ns = median(samples);
-        let (hook, wanted) = (path.hook, Some(path.wanted));
+        let (hook, wanted) = (path.hook, path.wanted);
         costs.push(Cost { path: path.name, hook, ns, ratio: ns / base_ns, wanted });
     }
     costs
