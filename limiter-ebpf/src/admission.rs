@@ -108,7 +108,7 @@ impl<'a> Candidate<'a> {
 
     #[inline(always)]
     fn mark_at_limit(&self) {
-        AtLimit::of(self.key.hash(globals::hash_seed())).set();
+        AtLimit::of(self.key.hash(globals::hash_seed())).set(self.place.service);
     }
 
     #[inline(always)]

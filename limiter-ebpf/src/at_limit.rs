@@ -8,6 +8,12 @@ use limiter_common::names;
 
 use crate::{atomic, maps};
 
+/// Returns whether any source of a service was ever marked.
+#[inline(always)]
+pub fn has_marks(service: u32) -> bool {
+    maps::MARKED_SERVICES.get_ptr_mut(service).is_some_and(|marked| atomic::load_u32(marked) != 0)
+}
+
 /// The mark of one source.
 pub struct AtLimit {
     bucket: Option<*mut u32>,
@@ -29,10 +35,15 @@ impl AtLimit {
         self.bucket.is_some_and(|bucket| atomic::load_u32(bucket) == self.fingerprint)
     }
 
-    /// Sets the mark.
+    /// Sets the mark of a source of this service.
     #[inline(always)]
-    pub fn set(&self) {
+    pub fn set(&self, service: u32) {
         self.write(self.fingerprint);
+        if !has_marks(service)
+            && let Some(marked) = maps::MARKED_SERVICES.get_ptr_mut(service)
+        {
+            atomic::store_u32(marked, 1);
+        }
     }
 
     /// Clears the mark.

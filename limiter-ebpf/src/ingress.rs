@@ -20,8 +20,8 @@ use limiter_common::{
 };
 
 use crate::{
-    account, account::Subject, at_limit::AtLimit, clock, facts, globals, handshake, packet::Frame, reset,
-    store, syn,
+    account, account::Subject, at_limit, at_limit::AtLimit, clock, facts, globals, handshake, packet::Frame,
+    reset, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -89,7 +89,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
 /// One load says for nearly all packets that there is nothing to look at.
 #[inline(always)]
 fn judge_ack(ctx: &XdpContext, frame: &Frame<'_>, segment: &Segment, policy: &Policy, service: u32) -> u32 {
-    if !policy.service(service).has(Service::ENFORCE | Service::RESET) {
+    if !policy.service(service).has(Service::ENFORCE | Service::RESET) || !at_limit::has_marks(service) {
         return xdp_action::XDP_PASS;
     }
     let Some(addr) = segment.source(frame) else {

@@ -60,6 +60,11 @@ pub static RESERVATIONS: PerCpuArray<Reservation, 1> = PerCpuArray::new();
 #[btf_map]
 pub static AT_LIMIT: Array<u32, { names::AT_LIMIT_BUCKETS }> = Array::new();
 
+/// Services of which a source was ever marked in `AT_LIMIT`: while there is none, an
+/// ACK is not even hashed. Written by the gate, never cleared.
+#[btf_map]
+pub static MARKED_SERVICES: Array<u32, { names::SERVICES }> = Array::new();
+
 /// Arrival times of the SYN quota by hashed source. Sources that share a bucket share its quota.
 #[btf_map]
 pub static SYN_TATS: Array<u64, { names::SYN_BUCKETS }> = Array::new();

@@ -76,6 +76,7 @@ pub struct Fixture {
     sources: HashMap<MapData, SourceKey, Source>,
     totals: Array<MapData, Total>,
     at_limit: Array<MapData, u32>,
+    marked_services: Array<MapData, u32>,
     counters: PerCpuArray<MapData, Counters>,
     fail_opens: PerCpuArray<MapData, u64>,
     budgets: PerCpuArray<MapData, ResetBudget>,
@@ -135,6 +136,7 @@ impl Fixture {
     pub fn mark_at_limit(&mut self, key: &SourceKey) {
         let hash = key.hash(SEED);
         self.at_limit.set(at_limit_bucket(hash), hash as u32 | 1, 0).expect("marking a source");
+        self.marked_services.set(key.service, 1, 0).expect("marking a service");
     }
 
     /// Returns whether a source is marked as being at its limit.

@@ -49,7 +49,8 @@ pub struct Path<'a> {
     pub(super) wanted: Option<f64>,
 }
 
-/// Fixtures with few and with many prefixes, and one real connection.
+/// Fixtures with few prefixes and no source at its limit, and with many prefixes
+/// and such a source; and one real connection.
 pub struct Bed {
     few: Fixture,
     many: Fixture,
@@ -71,7 +72,10 @@ impl Bed {
         let server = listener.local_addr().expect("a bound listener");
         let client = TcpStream::connect(server).expect("a connection over loopback");
         let (accepted, _) = listener.accept().expect("the connection over loopback");
-        Self { few: fixture(10, server), many: fixture(10_000, server), connection: (client, accepted) }
+        let mut many = fixture(10_000, server);
+        let source = SourceKey { addr: Addr::from(server.ip()), service: RESET.into() };
+        many.mark_at_limit(&source);
+        Self { few: fixture(10, server), many, connection: (client, accepted) }
     }
 
     /// Returns every path.
@@ -104,7 +108,8 @@ impl Bed {
                 WANTED_OPEN,
             ),
             path("data of an open connection", few, open.clone(), XDP_PASS, WANTED_OPEN),
-            path("ACK, source at its limit", few, at_limit, XDP_PASS, None),
+            path("data, another source at its limit", many, open.clone(), XDP_PASS, None),
+            path("ACK, source at its limit", many, at_limit, XDP_PASS, None),
             path("SYN passed, 10 prefixes", few, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN refused, 10 prefixes", few, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
             path("SYN exempt, 10 prefixes", few, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
@@ -174,7 +179,5 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
             fixture.set_open(address.parse().expect("an address"), service.into(), open);
         }
     }
-    let client = SourceKey { addr: Addr::from(server.ip()), service: RESET.into() };
-    fixture.mark_at_limit(&client);
     fixture
 }
