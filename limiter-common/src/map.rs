@@ -108,6 +108,17 @@ pub struct Control {
     pub heartbeat_ns: u64,
 }
 
+/// Service id by port, 0 for none; value of `PORTS`.
+///
+/// A hint that spares unguarded ports and data of open connections the look at
+/// the policy: around a switch it names the ports of both policies.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PortHints {
+    /// Service id by port.
+    pub service: [u8; 1 << 16],
+}
+
 /// The class of a prefix in every service; value of the tries.
 ///
 /// Classes that hold for some services only are resolved by the compiler of the
@@ -219,6 +230,7 @@ pod!(
     Charge,
     Reservation,
     Control,
+    PortHints,
     ClassOf,
     Counters,
     Total,

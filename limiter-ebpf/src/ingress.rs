@@ -70,15 +70,13 @@ pub fn run(ctx: &XdpContext) -> u32 {
             return account::pass_unattributed(PassReason::Unparseable, family);
         }
     };
-    let Some(policy) = store::policy() else {
-        return xdp_action::XDP_PASS;
-    };
-    let service = policy.service_of(tcp.destination_port());
-    if service == UNGUARDED {
+    let hint = store::service_hint(tcp.destination_port());
+    if hint == UNGUARDED {
         return xdp_action::XDP_PASS;
     }
     if tcp.is_ack() {
-        judge_ack(ctx, &frame, &segment, policy, service)
+        // For nearly all packets: nobody of the service is at the limit.
+        if at_limit::has_marks(hint) { judge_ack(ctx, &frame, &segment, &tcp) } else { xdp_action::XDP_PASS }
     } else if tcp.is_syn() {
         judge_syn(ctx.ctx, segment.pack())
     } else {
@@ -86,10 +84,14 @@ pub fn run(ctx: &XdpContext) -> u32 {
     }
 }
 
-/// One load says for nearly all packets that there is nothing to look at.
+/// One load says for nearly all sources that they are not at their limit.
 #[inline(always)]
-fn judge_ack(ctx: &XdpContext, frame: &Frame<'_>, segment: &Segment, policy: &Policy, service: u32) -> u32 {
-    if !policy.service(service).has(Service::ENFORCE | Service::RESET) || !at_limit::has_marks(service) {
+fn judge_ack(ctx: &XdpContext, frame: &Frame<'_>, segment: &Segment, tcp: &Tcp) -> u32 {
+    let Some(policy) = store::policy() else {
+        return xdp_action::XDP_PASS;
+    };
+    let service = policy.service_of(tcp.destination_port());
+    if !policy.service(service).has(Service::ENFORCE | Service::RESET) {
         return xdp_action::XDP_PASS;
     }
     let Some(addr) = segment.source(frame) else {
@@ -119,7 +121,8 @@ impl<'a> Packet<'a> {
         let frame = Frame::new(ctx);
         let tcp = segment.header(&frame).ok()?;
         let policy = store::policy()?;
-        Some(Self { ctx, frame, segment, tcp, policy, service: policy.service_of(tcp.destination_port()) })
+        let service = policy.service_of(tcp.destination_port());
+        (service != UNGUARDED).then_some(Self { ctx, frame, segment, tcp, policy, service })
     }
 
     #[inline(always)]

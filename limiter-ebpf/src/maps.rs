@@ -9,7 +9,10 @@ use aya_ebpf::{
 use limiter_common::{
     addr::Addr,
     event::Sample,
-    map::{Charge, ClassOf, Control, Counters, FailOpen, Reservation, ResetBudget, Source, SourceKey, Total},
+    map::{
+        Charge, ClassOf, Control, Counters, FailOpen, PortHints, Reservation, ResetBudget, Source, SourceKey,
+        Total,
+    },
     names,
     policy::Policy,
 };
@@ -20,6 +23,10 @@ const NO_PREALLOC: usize = 1;
 /// The policy in force. The daemon replaces the inner array whole, by one update of slot 0.
 #[btf_map]
 pub static POLICIES: ArrayOfMaps<Array<Policy, 1>, 1> = ArrayOfMaps::new();
+
+/// Which ports any policy guards. Written by the daemon, before and after it switches policies.
+#[btf_map]
+pub static PORTS: Array<PortHints, 1> = Array::new();
 
 /// Prefixes to classes, one trie per slot; a policy names its slot. Written by the
 /// daemon while no policy names the slot, read-only afterwards.

@@ -11,7 +11,7 @@ use limiter_common::{
     addr::Addr,
     map::{ClassOf, FailOpen, Source, SourceKey, Total},
     names,
-    policy::{CLASS_DEFAULT, Policy},
+    policy::{CLASS_DEFAULT, Policy, UNGUARDED},
     word::Word,
 };
 
@@ -33,6 +33,13 @@ pub fn policy<'a>() -> Option<&'a Policy> {
         account::fail_open(FailOpen::NoPolicy);
     }
     policy
+}
+
+/// Returns the id of the service that a port may belong to; 0 for a port that nobody guards.
+#[inline(always)]
+pub fn service_hint(port: u16) -> u32 {
+    let slot = 0;
+    maps::PORTS.get(slot).map_or(UNGUARDED, |ports| u32::from(ports.service[usize::from(port)]))
 }
 
 /// A trie key, aligned as the verifier wants it on the stack.

@@ -15,7 +15,9 @@ use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, MapData, PerCpuArray, PerC
 use aya::programs::{CgroupSkb, TestRun as _, TestRunOptions, Xdp};
 use limiter_common::addr::{Addr, Family};
 use limiter_common::event::Explanation;
-use limiter_common::map::{ClassOf, Control, Counters, FailOpen, ResetBudget, Source, SourceKey, Total};
+use limiter_common::map::{
+    ClassOf, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Total,
+};
 use limiter_common::names;
 use limiter_common::policy::Policy;
 use limiter_common::verdict::{Point, Verdict};
@@ -75,6 +77,7 @@ pub struct Fixture {
     local: HashMap<MapData, Addr, u32>,
     sources: HashMap<MapData, SourceKey, Source>,
     totals: Array<MapData, Total>,
+    ports: Array<MapData, PortHints>,
     at_limit: Array<MapData, u32>,
     marked_services: Array<MapData, u32>,
     counters: PerCpuArray<MapData, Counters>,
@@ -95,6 +98,12 @@ impl Fixture {
         let mut array = Array::<_, Policy>::create(1, 0).expect("an inner array");
         array.set(0, *rules.policy, 0).expect("writing a policy");
         self.policies.set(0, &array, 0).expect("switching the policy");
+        self.hint_ports(rules.policy.service_of_port);
+    }
+
+    /// Says which ports any policy guards.
+    pub fn hint_ports(&mut self, service: [u8; 1 << 16]) {
+        self.ports.set(0, PortHints { service }, 0).expect("writing the ports");
     }
 
     /// Makes an address one of the host's own.

@@ -19,11 +19,11 @@ use limiter_common::{
     addr::{Addr, Family},
     cell::CELLS,
     event::Sample,
-    map::{ClassOf, Control, Counters, FailOpen, Total},
+    map::{ClassOf, Control, Counters, FailOpen, PortHints, Total},
     names,
     policy::Policy,
 };
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::{
     dataplane::{CounterRow, DataplaneError},
@@ -43,6 +43,8 @@ pub(super) struct Tables {
     policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
     tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
     slot: u32,
+    ports: Array<MapData, PortHints>,
+    guarded: Box<PortHints>,
     local: HashMap<MapData, Addr, u32>,
     totals: Array<MapData, Total>,
     connections: Array<MapData, u64>,
@@ -78,6 +80,8 @@ impl Tables {
             policies: take(ebpf, "POLICIES")?,
             tries: take(ebpf, "TRIES")?,
             slot: 0,
+            ports: take(ebpf, "PORTS")?,
+            guarded: no_ports()?,
             local: take(ebpf, "LOCAL_ADDRESSES")?,
             totals: take(ebpf, "TOTALS")?,
             connections: take(ebpf, "CLASS_CONNECTIONS")?,
@@ -104,9 +108,21 @@ impl Tables {
         policy.trie_slot = slot;
         let mut array = Array::<_, Policy>::create(1, 0).map_err(failed("POLICIES", "making a policy"))?;
         array.set(0, *policy, 0).map_err(failed("POLICIES", "writing a policy"))?;
+        // A packet that goes by the hint must find the ports of whichever policy it meets.
+        let before = self.guarded.clone();
+        self.guarded.service = compiled.policy.service_of_port;
+        let mut both = self.guarded.clone();
+        for (hint, old) in both.service.iter_mut().zip(before.service).filter(|(hint, _)| **hint == 0) {
+            *hint = old;
+        }
+        self.set_ports(&both)?;
         self.policies.set(0, &array, 0).map_err(failed("POLICIES", "switching"))?;
         self.slot = slot;
-        Ok(())
+        self.set_ports(&self.guarded.clone())
+    }
+
+    fn set_ports(&mut self, hints: &PortHints) -> Owned<()> {
+        self.ports.set(0, hints, 0).map_err(failed("PORTS", "writing"))
     }
 
     /// Makes the set of own addresses this one.
@@ -191,6 +207,15 @@ impl Tables {
         }
         samples
     }
+}
+
+/// Returns the hints of a host that guards nothing, made on the heap.
+fn no_ports() -> Owned<Box<PortHints>> {
+    PortHints::new_box_zeroed().map_err(|_| DataplaneError::Map {
+        map: "PORTS",
+        operation: "making",
+        source: anyhow::anyhow!("out of memory"),
+    })
 }
 
 /// Returns a capacity as the kernel wants it.
