@@ -23,7 +23,7 @@ use limiter_common::policy::Policy;
 use limiter_common::verdict::{Point, Verdict};
 use limiter_common::word::Word;
 use nix::time::{ClockId, clock_gettime};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, FromZeros as _};
 
 pub use build::{KERNEL, verified_instructions};
 pub use judge::{FAMILIES, HOSTS, IMAP, Judge, LIMIT, Law, SMTP};
@@ -98,12 +98,15 @@ impl Fixture {
         let mut array = Array::<_, Policy>::create(1, 0).expect("an inner array");
         array.set(0, *rules.policy, 0).expect("writing a policy");
         self.policies.set(0, &array, 0).expect("switching the policy");
-        self.hint_ports(rules.policy.service_of_port);
+        let hints = PortHints { service: rules.policy.service_of_port };
+        self.ports.set(0, hints, 0).expect("writing the ports");
     }
 
-    /// Says which ports any policy guards.
-    pub fn hint_ports(&mut self, service: [u8; 1 << 16]) {
-        self.ports.set(0, PortHints { service }, 0).expect("writing the ports");
+    /// Says that some policy guards every port, as this service.
+    pub fn hint_every_port(&mut self, service: u8) {
+        let mut hints = PortHints::new_box_zeroed().expect("memory for the hints");
+        hints.service.fill(service);
+        self.ports.set(0, *hints, 0).expect("writing the ports");
     }
 
     /// Makes an address one of the host's own.
