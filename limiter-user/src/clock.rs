@@ -64,6 +64,12 @@ impl Now {
     }
 }
 
+/// Returns a time on the calendar for people, in UTC.
+#[must_use]
+pub fn utc(unix_s: u64) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(unix_s)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

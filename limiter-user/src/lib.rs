@@ -4,6 +4,7 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`config`] | what an operator writes, and what is wrong with it |
+//! | [`state`] | what outlives the daemon, on disk |
 //! | [`policy`] | rules from every origin merged and compiled for the packet path |
 //! | [`dataplane`] | the packet path, in the kernel or in memory |
 //! | [`daemon`] | the state, the thread that owns it, start and stop |
@@ -22,4 +23,5 @@ pub mod daemon;
 pub mod dataplane;
 pub mod metrics;
 pub mod policy;
+pub mod state;
 pub mod version;

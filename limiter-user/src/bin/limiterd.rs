@@ -5,8 +5,9 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 use clap::Parser;
 use limiter_user::{
     chain::chain,
+    clock::Now,
     config::Config,
-    daemon::{self, RunError, run::signals},
+    daemon::{self, Boot, RunError, run::signals},
     dataplane::kernel::Kernel,
 };
 use tracing_subscriber::EnvFilter;
@@ -32,22 +33,25 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return BAD_CONFIG.into();
-        }
+    let bad_config = |errors| {
+        eprintln!("{errors}");
+        BAD_CONFIG.into()
     };
     if args.check {
-        for warning in config.warnings() {
-            eprintln!("warning: {warning}");
-        }
-        println!("{} is good, hash {}", args.config.display(), config.hash());
-        return ExitCode::SUCCESS;
+        return Config::load(&args.config).map_or_else(bad_config, |config| {
+            for warning in config.warnings() {
+                eprintln!("warning: {warning}");
+            }
+            println!("{} is good, hash {}", args.config.display(), config.hash());
+            ExitCode::SUCCESS
+        });
     }
     log_to_stderr();
-    match run(config) {
+    let boot = match Boot::read(&args.config, Now::read()) {
+        Ok(boot) => boot,
+        Err(errors) => return bad_config(errors),
+    };
+    match run(boot) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("limiterd: {}", chain(&error));
@@ -57,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs on one thread; the packet path has one of its own.
-fn run(config: Config) -> Result<(), RunError> {
+fn run(boot: Boot) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,7 +69,7 @@ fn run(config: Config) -> Result<(), RunError> {
         .map_err(system("start the runtime"))?;
     runtime.block_on(async {
         let signals = signals().map_err(system("take signals"))?;
-        daemon::run(config, Kernel::start, signals).await
+        daemon::run(boot, Kernel::start, signals).await
     })
 }
 

@@ -121,7 +121,7 @@ fn runtime(raw: &RawRuntime, problems: &mut Problems) -> Runtime {
     let mut path = |key, at: &Option<At<String>>, default: &str| {
         value::path(key, at.as_ref(), problems).unwrap_or_else(|| default.into())
     };
-    let state_dir = path("state_dir", &raw.state_dir, "/var/lib/limiter");
+    let state_dir = path("state_dir", &raw.state_dir, crate::state::DIRECTORY);
     let pin_dir = path("pin_dir", &raw.pin_dir, "/sys/fs/bpf/limiter");
     let control_socket = path("control_socket", &raw.control_socket, "/run/limiter/limiterd.sock");
     if let Some(at) = raw.control_socket.as_ref().filter(|at| at.value.len() > SOCKET_PATH_LEN_MAX) {

@@ -20,6 +20,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::body::Frame;
+use serde::Serialize;
 use tokio::{
     net::UnixListener,
     sync::{broadcast::error::RecvError, mpsc},
@@ -32,7 +33,10 @@ use super::{
         RuleQuery, RuleRemoval, RuleRequest, Status, Top, TopQuery,
     },
 };
-use crate::daemon::{Daemon, Handle, Stopped};
+use crate::{
+    clock::Now,
+    daemon::{Daemon, Handle, Stopped},
+};
 
 /// Lines that may wait for a follower that reads slowly.
 const LINES: usize = 64;
@@ -133,7 +137,9 @@ async fn add(
     request: Result<Json<RuleRequest>, JsonRejection>,
 ) -> Reply<RuleChange> {
     let Json(request) = request?;
-    Ok(Json(daemon.ask(move |daemon, now| daemon.add_rule(request, caller.name(), now)).await??))
+    let (verb, logged) = (request.verb.word(), request.clone());
+    change(&daemon, caller, verb, logged, |daemon, who, now| daemon.add_rule(request, who.to_owned(), now))
+        .await
 }
 
 async fn remove(
@@ -142,7 +148,9 @@ async fn remove(
     query: Result<Query<RuleQuery>, QueryRejection>,
 ) -> Reply<RuleRemoval> {
     let Query(query) = query?;
-    Ok(Json(daemon.ask(move |daemon, now| daemon.remove_rules(&query, &caller.name(), now)).await??))
+    let logged = query.clone();
+    change(&daemon, caller, "remove", logged, move |daemon, who, now| daemon.remove_rules(&query, who, now))
+        .await
 }
 
 async fn check(
@@ -164,12 +172,30 @@ async fn mode(
     request: Result<Json<ModeRequest>, JsonRejection>,
 ) -> Reply<PolicyChange> {
     let Json(request) = request?;
-    Ok(Json(daemon.ask(move |daemon, now| daemon.set_mode(&request, &caller.name(), now)).await??))
+    let logged = request.clone();
+    change(&daemon, caller, "mode", logged, move |daemon, who, now| daemon.set_mode(&request, who, now)).await
 }
 
 async fn reload(State(daemon): State<Handle>, Writer(caller): Writer) -> Reply<PolicyChange> {
     tracing::info!(who = caller.name(), "reload asked for");
-    Ok(Json(daemon.ask(Daemon::reload).await??))
+    change(&daemon, caller, "reload", (), Daemon::reload).await
+}
+
+/// Makes a change on behalf of a caller, and notes in the audit log what became of it.
+async fn change<T: Send + 'static>(
+    daemon: &Handle,
+    caller: Caller,
+    what: &'static str,
+    logged: impl Serialize + Send + 'static,
+    act: impl FnOnce(&mut Daemon, &str, Now) -> Result<T, RequestError> + Send + 'static,
+) -> Reply<T> {
+    let job = move |daemon: &mut Daemon, now: Now| {
+        let outcome = act(daemon, &caller.name(), now);
+        let said = outcome.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+        daemon.audit((caller.uid, caller.pid), what, &logged, &said, now);
+        outcome
+    };
+    Ok(Json(daemon.ask(job).await??))
 }
 
 async fn drops(

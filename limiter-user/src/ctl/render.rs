@@ -129,14 +129,18 @@ impl Render {
     #[must_use]
     pub fn rule_change(self, change: &RuleChange) -> String {
         let replaced = if change.replaced { ", in place of the rule before it" } else { "" };
-        format!("{}{replaced}; in force with revision {}\n", sentence(&change.rule), change.revision)
+        format!(
+            "{}{replaced}; {}",
+            sentence(&change.rule),
+            self.in_force(change.revision, change.not_saved.as_ref())
+        )
     }
 
     /// Returns what a removal did.
     #[must_use]
     pub fn removal(self, removal: &RuleRemoval) -> String {
         let removed = removal.removed.iter().map(|rule| format!("no longer: {}\n", sentence(rule)));
-        removed.chain([format!("in force with revision {}\n", removal.revision)]).collect()
+        removed.chain([self.in_force(removal.revision, removal.not_saved.as_ref())]).collect()
     }
 
     /// Returns what a change of the policy did.
@@ -144,8 +148,19 @@ impl Render {
     pub fn policy_change(self, change: &PolicyChange) -> String {
         let nothing = if change.changes.is_empty() { "nothing changed\n" } else { "" };
         let changes = change.changes.iter().map(|change| format!("{change}\n"));
-        let end = format!("in force with revision {}\n", change.revision);
+        let end = self.in_force(change.revision, change.not_saved.as_ref());
         changes.chain([nothing.to_owned(), end]).collect()
+    }
+
+    /// Returns which revision has a change, and whether that lasts.
+    fn in_force(self, revision: u32, not_saved: Option<&String>) -> String {
+        let warning = not_saved.map(|why| {
+            let text = format!(
+                "IT DOES NOT LAST: it is gone when limiterd is started again, unless the disk takes it before ({why})"
+            );
+            format!("{}\n", Style::Warning.paint(&text, self.colour))
+        });
+        format!("in force with revision {revision}\n{}", warning.unwrap_or_default())
     }
 
     /// Returns the sources with most of something.

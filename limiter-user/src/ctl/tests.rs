@@ -19,7 +19,7 @@ use super::{Args, Exit, run};
 use crate::{
     clock::Now,
     config::Config,
-    daemon::{self, RunError, Signal},
+    daemon::{self, Boot, RunError, Signal},
     dataplane::{Dataplane, memory::Memory},
 };
 
@@ -41,7 +41,7 @@ impl Bed {
         let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let path = directory.path().join("limiter.toml");
         fs::write(&path, config(&directory.path().join("limiterd.sock"), metrics)).unwrap();
-        let config = Config::load(&path).unwrap();
+        let boot = Boot::read(&path, Now::read()).unwrap();
         let (signals, receiver) = mpsc::channel(1);
         let memory = Memory::new(Now::read());
         let mut started = memory.clone();
@@ -50,7 +50,7 @@ impl Bed {
             started.set_local_addresses(local)?;
             Ok(started)
         };
-        let task = tokio::spawn(daemon::run(config, start, receiver));
+        let task = tokio::spawn(daemon::run(boot, start, receiver));
         let bed = Self { directory, memory, signals, task, metrics };
         bed.until(&["status"], |exit, _| exit == Exit::Done).await;
         bed
@@ -113,7 +113,7 @@ async fn ctl(socket: &Path, words: &[&str]) -> (Exit, String) {
 
 fn config(socket: &Path, metrics: SocketAddr) -> String {
     format!(
-        "mode = \"enforce\"\n[runtime]\ncontrol_socket = \"{}\"\nmetrics_listen = \"{metrics}\"\n\
+        "mode = \"enforce\"\n[runtime]\nstate_dir = \"{0}.state\"\ncontrol_socket = \"{0}\"\nmetrics_listen = \"{metrics}\"\n\
          [[service]]\nname = \"smtp\"\nports = [25]\nconnections_per_source = 2\n",
         socket.display()
     )
@@ -251,7 +251,7 @@ async fn one_daemon_per_socket_and_reload_by_signal() {
     let path = bed.directory.path().join("limiter.toml");
     let (_signals, receiver) = mpsc::channel(1);
     let start = |_: &Config, _: &_, _: &[IpAddr]| -> Result<Memory, _> { panic!("it must not start") };
-    let second = daemon::run(Config::load(&path).unwrap(), start, receiver).await;
+    let second = daemon::run(Boot::read(&path, Now::read()).unwrap(), start, receiver).await;
     assert!(matches!(second, Err(RunError::Socket(_))), "{second:?}");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("connections_per_source = 2", "connections_per_source = 9")).unwrap();

@@ -10,6 +10,8 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`state`] | the state, and how a policy comes into force |
+//! | [`boot`] | what to start with: the file, or what was in force last |
+//! | [`lasting`] | what is kept on disk, and what of it is not there yet |
 //! | [`rules`] | the table of rules: list, add, remove |
 //! | [`reload`] | the configuration read anew, modes switched |
 //! | [`tick`] | what is done every second and every ten |
@@ -25,10 +27,12 @@
 //! | [`engine`] | the thread |
 //! | [`run`] | sockets, signals, start and stop |
 
+pub mod boot;
 pub mod check;
 pub mod engine;
 pub mod faults;
 pub mod host;
+pub mod lasting;
 pub mod notify;
 pub mod recount;
 pub mod refusals;
@@ -46,6 +50,7 @@ mod explain;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use boot::Boot;
 pub use engine::{Handle, Stopped};
 pub use run::{RunError, Signal, run};
 pub use state::{Daemon, Prepared};

@@ -17,13 +17,13 @@ impl Daemon {
     /// # Errors
     ///
     /// When something is; then the policy in force stays, and the error is shown until a reload succeeds.
-    pub fn reload(&mut self, now: Now) -> Result<PolicyChange, RequestError> {
+    pub fn reload(&mut self, who: &str, now: Now) -> Result<PolicyChange, RequestError> {
         let path = self.intent.config.file.path.clone();
         let outcome = Config::load(&path)
             .map_err(|errors| {
                 RequestError::new(Kind::Rejected, errors.to_string(), "the policy in force is unchanged")
             })
-            .and_then(|config| self.adopt(config, now));
+            .and_then(|config| self.adopt_file(config, who, now));
         match outcome {
             Ok(change) => {
                 self.reload_error = None;
@@ -40,8 +40,31 @@ impl Daemon {
         }
     }
 
+    /// Reads the configuration anew because of a signal, which has no name and waits for no answer.
+    pub fn reload_by_signal(&mut self, now: Now) {
+        let outcome = self.reload("SIGHUP", now);
+        let outcome = outcome.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+        self.audit((None, None), "reload", &"SIGHUP", &outcome, now);
+    }
+
+    /// Puts the configuration of the file in force, unless somebody has turned its text down.
+    fn adopt_file(&mut self, config: Config, who: &str, now: Now) -> Result<PolicyChange, RequestError> {
+        let objection = self.lasting.policy.objection(&config.file.text);
+        let Some(why) = objection else {
+            return self.adopt(config, who, now);
+        };
+        let path = config.file.path.display();
+        Err(RequestError::new(
+            Kind::Rejected,
+            format!("{path} {why}"),
+            format!(
+                "`limiterctl apply {path} --confirm 60s` tries it again; any change of its text ends the objection"
+            ),
+        ))
+    }
+
     /// Puts a configuration in force.
-    fn adopt(&mut self, config: Config, now: Now) -> Result<PolicyChange, RequestError> {
+    fn adopt(&mut self, config: Config, who: &str, now: Now) -> Result<PolicyChange, RequestError> {
         let changes = changes(&self.intent.config, &config);
         let known = |name: &str| config.services.iter().any(|service| service.name == name);
         let stale: Vec<String> = self.intent.modes.keys().filter(|name| !known(name)).cloned().collect();
@@ -52,13 +75,17 @@ impl Daemon {
             intent.config = config;
         })?;
         warn_about(&self.intent.config);
-        Ok(PolicyChange { revision: self.revision(), changes })
+        if !stale.is_empty() {
+            self.keep_rules();
+        }
+        let not_saved = self.keep_config(who, now);
+        Ok(PolicyChange { revision: self.revision(), changes, not_saved })
     }
 
     /// Switches the mode of a service, or of all.
     ///
-    /// It holds until it is switched again or the daemon ends, whatever is reloaded in between: who switched to
-    /// `observe` in an emergency must not be surprised by a reload.
+    /// It holds until it is switched again, whatever is reloaded or restarted in between: who switched to
+    /// `observe` in an emergency must not be surprised.
     ///
     /// # Errors
     ///
@@ -89,7 +116,8 @@ impl Daemon {
             }
         })?;
         tracing::warn!(%mode, service = request.service, who, "mode switched");
-        Ok(PolicyChange { revision: self.revision(), changes })
+        let not_saved = self.keep_rules();
+        Ok(PolicyChange { revision: self.revision(), changes, not_saved })
     }
 
     /// Returns the error of the last reload, if it failed.

@@ -44,8 +44,9 @@ impl Daemon {
         let replaced = self.change(now, |intent| intent.rules.insert(rule))?.is_some();
         let RuntimeRule { prefix, verb, service, note, who, .. } = &added;
         tracing::info!(%prefix, %verb, service, note, who, "rule added");
+        let not_saved = self.keep_rules();
         let rule = self.view_of_runtime(&added, now);
-        Ok(RuleChange { rule, replaced, revision: self.revision() })
+        Ok(RuleChange { rule, replaced, revision: self.revision(), not_saved })
     }
 
     /// Removes the rules of a prefix that were added at run time.
@@ -69,8 +70,9 @@ impl Daemon {
         }
         let removed = self.change(now, |intent| intent.rules.remove(prefix, service))?;
         tracing::info!(%prefix, service, who, rules = removed.len(), "rules removed");
+        let not_saved = self.keep_rules();
         let removed = removed.iter().map(|rule| self.view_of_runtime(rule, now)).collect();
-        Ok(RuleRemoval { removed, revision: self.revision() })
+        Ok(RuleRemoval { removed, revision: self.revision(), not_saved })
     }
 
     /// Checks a request and fills in what it leaves open.

@@ -33,7 +33,7 @@ use crate::{
 };
 
 use super::{
-    Daemon, Handle, Prepared, Stopped, engine,
+    Boot, Daemon, Handle, Prepared, Stopped, engine,
     host::local_addresses,
     notify::{self, State},
     reload::warn_about,
@@ -120,18 +120,18 @@ pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
 ///
 /// When it cannot start.
 pub async fn run<D: Dataplane + 'static>(
-    config: Config,
+    boot: Boot,
     start: impl FnOnce(&Config, &Compiled, &[IpAddr]) -> Result<D, DataplaneError>,
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
-    let runtime = config.runtime.clone();
+    let runtime = boot.config.runtime.clone();
     let (socket, control) = ControlSocket::bind(&runtime.control_socket)?;
     let address = runtime.metrics_listen;
     let scrapes = TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
-    warn_about(&config);
+    warn_about(&boot.config);
     let local = local_addresses().map_err(system("list the addresses of this host"))?;
-    let prepared = Prepared::new(config, Ids::default(), local, Now::read())?;
+    let prepared = Prepared::boot(boot, Ids::default(), local, Now::read())?;
     let dataplane = start(prepared.config(), &prepared.compiled, prepared.local())?;
     log_start(&dataplane.attachments(), &runtime.control_socket, address, prepared.compiled.policy.revision);
     let daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
@@ -178,9 +178,9 @@ async fn beat(
                     // The outcome is logged where it is known, and shown by status.
                     let reload = |daemon: &mut Daemon, now| {
                         daemon.look_at_addresses(local_addresses(), now);
-                        daemon.reload(now)
+                        daemon.reload_by_signal(now);
                     };
-                    drop(handle.ask(reload).await?);
+                    handle.ask(reload).await?;
                     notify::tell(State::Ready);
                 }
                 Some(Signal::Stop) | None => return Ok(()),

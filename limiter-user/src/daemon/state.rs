@@ -12,11 +12,14 @@ use crate::{
     control::error::{Kind, RequestError},
     dataplane::{Dataplane, DataplaneError},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
+    state::KeptRules,
 };
 
 use super::{
+    Boot,
     faults::Faults,
     host::Host,
+    lasting::Lasting,
     recount::{Recounts, Summary},
     refusals::Refusals,
 };
@@ -72,10 +75,12 @@ impl Intent {
 }
 
 /// A policy compiled for the first time, for the packet path to start with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Prepared {
     intent: Intent,
     ids: Ids,
+    lasting: Lasting,
+    reload_error: Option<String>,
     /// The policy.
     pub compiled: Compiled,
 }
@@ -86,10 +91,27 @@ impl Prepared {
     /// # Errors
     ///
     /// When the policy does not fit.
-    pub fn new(config: Config, mut ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
+    pub fn new(config: Config, ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
         let intent = Intent { config, rules: RuntimeRules::default(), modes: BTreeMap::new(), local };
+        Self::compile(intent, Lasting::default(), ids, now)
+    }
+
+    /// Compiles the first policy of a host with these addresses from what was found at the start.
+    ///
+    /// # Errors
+    ///
+    /// When the policy does not fit.
+    pub fn boot(boot: Boot, ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
+        let Boot { config, store, mut kept, notices, file_error, .. } = boot;
+        let KeptRules { rules, modes } = std::mem::take(&mut kept.rules);
+        let intent = Intent { config, rules, modes, local };
+        let prepared = Self::compile(intent, Lasting::new(store, kept, notices), ids, now)?;
+        Ok(Self { reload_error: file_error, ..prepared })
+    }
+
+    fn compile(intent: Intent, lasting: Lasting, mut ids: Ids, now: Now) -> Result<Self, CompileError> {
         let compiled = policy::compile(&intent.inputs(now, FIRST_REVISION), &mut ids)?;
-        Ok(Self { intent, ids, compiled })
+        Ok(Self { intent, ids, lasting, reload_error: None, compiled })
     }
 
     /// Returns the host's own addresses.
@@ -135,6 +157,7 @@ pub struct Daemon {
     pub(super) refusals: Refusals,
     pub(super) faults: Faults,
     pub(super) host: Host,
+    pub(super) lasting: Lasting,
     pub(super) reload_error: Option<String>,
     pub(super) reloads: Reloads,
     pub(super) started: Now,
@@ -154,9 +177,9 @@ impl Daemon {
     /// Returns the daemon of a packet path that was started with this policy.
     #[must_use]
     pub fn new(dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
-        let Prepared { intent, ids, compiled } = prepared;
+        let Prepared { intent, ids, lasting, reload_error, compiled } = prepared;
         let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
-        Self {
+        let mut daemon = Self {
             dataplane,
             intent,
             ids,
@@ -167,11 +190,15 @@ impl Daemon {
             refusals: Refusals::default(),
             faults: Faults::default(),
             host: Host::read(),
-            reload_error: None,
+            lasting,
+            reload_error,
             reloads: Reloads::default(),
             started: now,
             stopped: false,
-        }
+        };
+        // What does not last is a standing fault, shown and tried again.
+        daemon.keep();
+        daemon
     }
 
     /// Returns the revision in force.

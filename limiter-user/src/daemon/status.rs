@@ -85,6 +85,9 @@ impl Daemon {
         for attachment in snapshot.attachments.iter().filter(|attachment| !attachment.remark.is_empty()) {
             findings.push(Finding::degraded(format!("{}: {}", attachment.interface, attachment.remark)));
         }
+        for notice in &self.lasting.notices {
+            findings.push(Finding { health: notice.health, text: notice.text.clone() });
+        }
         let interval_s = self.intent.config.runtime.recount_interval.as_secs();
         if snapshot.recount_age_s.is_some_and(|age_s| age_s > (RECOUNTS_MISSED_MAX + 1) * interval_s) {
             findings.push(Finding::failing(

@@ -18,6 +18,7 @@ use crate::{
 
 mod check;
 mod health;
+mod lasting;
 mod policy;
 mod rules;
 

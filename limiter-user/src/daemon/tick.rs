@@ -20,6 +20,7 @@ impl Daemon {
 
     /// Counts open connections anew and corrects what has drifted.
     pub fn recount(&mut self, now: Now) {
+        self.keep();
         let recount = self.dataplane.recount(IDLE_S);
         let Some(recount) = self.faults.note("recount", recount) else {
             return;
@@ -42,6 +43,7 @@ impl Daemon {
             return;
         }
         let ended = self.change(now, |intent| intent.rules.expire(now.unix_s()));
+        self.keep_rules();
         for rule in self.faults.note("end of rules", ended).into_iter().flatten() {
             tracing::info!(prefix = %rule.prefix, verb = %rule.verb, service = rule.service, note = rule.note, "rule ended");
         }

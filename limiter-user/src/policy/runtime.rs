@@ -1,6 +1,6 @@
 //! Rules that an operator adds while the daemon runs.
 //!
-//! Where they are kept on disk is not decided here. Times are Unix seconds:
+//! Where they are kept on disk is the matter of [`state`](crate::state). Times are Unix seconds:
 //! expiry holds across a restart.
 
 use std::{collections::BTreeMap, fmt};
@@ -20,12 +20,20 @@ pub enum Verb {
     Deny,
 }
 
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verb {
+    /// Returns the command that makes such a rule.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -20,7 +20,7 @@ fn modes_are_switched() {
     let request = |mode, service: &str| ModeRequest { mode, service: Some(service.into()) };
     let change = daemon.set_mode(&request(Mode::Observe, "smtp"), "uid 0", NOW).unwrap();
     assert_eq!(change.changes, ["service `smtp`: enforce -> observe"]);
-    daemon.reload(NOW).unwrap();
+    daemon.reload("uid 0", NOW).unwrap();
     for _ in 0..2 {
         assert_eq!(memory.connect(ip("192.0.2.7"), SMTP), WITHIN);
     }
@@ -38,11 +38,11 @@ fn a_broken_file_changes_nothing() {
     let path = directory.path().join("limiter.toml");
     let (mut daemon, memory) = daemon(CONFIG, &path, NOW);
     fs::write(&path, CONFIG.replace("ports = [25]", "ports = 25 26")).unwrap();
-    assert_eq!(kind(daemon.reload(NOW)), Kind::Rejected);
+    assert_eq!(kind(daemon.reload("uid 0", NOW)), Kind::Rejected);
     assert_eq!(memory.world().applied.len(), 1);
     assert!(daemon.status(NOW).policy.reload_error.is_some());
     fs::write(&path, CONFIG.replace("connections_total = 3", "connections_total = 4")).unwrap();
-    assert_eq!(daemon.reload(NOW).unwrap().changes, ["service `submission` changed"]);
+    assert_eq!(daemon.reload("uid 0", NOW).unwrap().changes, ["service `submission` changed"]);
     assert_eq!(daemon.status(NOW).policy.reload_error, None);
     let snapshot = daemon.snapshot(NOW);
     assert_eq!((snapshot.reloads.done, snapshot.reloads.failed), (1, 1));
