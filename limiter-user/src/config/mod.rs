@@ -48,8 +48,8 @@ mod tests;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use model::{
-    Attach, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, Interfaces, Mode, Period,
-    QuotaSetting, RefuseWith, Runtime, Service, SourceLengths,
+    Attach, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, ControlGroup, ControlRead,
+    Interfaces, Mode, Period, QuotaSetting, RefuseWith, Runtime, Service, SourceLengths,
 };
 pub use preset::Preset;
 pub use value::duration;

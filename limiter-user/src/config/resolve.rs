@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive, time::Dura
 
 use super::{
     class,
-    model::{Attach, Cgroup, Config, ConfigFile, Interfaces, Mode, Runtime, SourceLengths},
+    model::{Attach, Cgroup, Config, ConfigFile, ControlRead, Interfaces, Mode, Runtime, SourceLengths},
     problem::Problems,
     raw::{RawConfig, RawRuntime, RawSource},
     read::{At, OrWord},
@@ -15,6 +15,8 @@ use super::{
 
 /// The values of `mode`.
 pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
+/// The values of `control_read`.
+const READERS: [(&str, ControlRead); 2] = [("group", ControlRead::Group), ("all", ControlRead::All)];
 
 /// Bytes of an interface name (`IFNAMSIZ` less the final zero, `include/uapi/linux/if.h`).
 const INTERFACE_LEN_MAX: usize = 15;
@@ -134,10 +136,13 @@ fn runtime(raw: &RawRuntime, problems: &mut Problems) -> Runtime {
         }
         _ => Cgroup::Auto,
     };
+    let read = value::choice("control_read", raw.control_read.as_ref(), &READERS, problems);
     Runtime {
         state_dir,
         pin_dir,
         control_socket,
+        control_group: raw.control_group.as_ref().and_then(|at| value::group("control_group", at, problems)),
+        control_read: read.unwrap_or(ControlRead::Group),
         metrics_listen: metrics_listen(raw.metrics_listen.as_ref(), problems),
         cgroup,
         keep_on_exit: raw.keep_on_exit.as_ref().is_some_and(|at| at.value),

@@ -49,6 +49,8 @@ pub(super) const RUNTIME: Section = Section {
         key("state_dir", PATH),
         key("pin_dir", PATH),
         key("control_socket", PATH),
+        key("control_group", "the name of a group such as \"limiter\", or its number"),
+        key("control_read", "\"group\" or \"all\""),
         key("metrics_listen", "an address and port such as \"127.0.0.1:9590\""),
         key("cgroup", "\"auto\" or an absolute path in quotes"),
         key("keep_on_exit", FLAG),

@@ -28,6 +28,8 @@ fn everything_else_has_a_default() {
             state_dir: "/var/lib/limiter".into(),
             pin_dir: "/sys/fs/bpf/limiter".into(),
             control_socket: "/run/limiter/limiterd.sock".into(),
+            control_group: None,
+            control_read: ControlRead::Group,
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 9590)),
             cgroup: Cgroup::Auto,
             keep_on_exit: false,
@@ -64,6 +66,8 @@ fn every_key_arrives() {
         state_dir = "/a"
         pin_dir = "/b"
         control_socket = "/c"
+        control_group = "staff"
+        control_read = "all"
         metrics_listen = "[::1]:1"
         cgroup = "/d"
         keep_on_exit = true
@@ -99,6 +103,8 @@ fn every_key_arrives() {
         [runtime.state_dir, runtime.pin_dir, runtime.control_socket],
         ["/a", "/b", "/c"].map(PathBuf::from)
     );
+    assert_eq!(runtime.control_group, Some(ControlGroup::Name("staff".to_owned())));
+    assert_eq!(runtime.control_read, ControlRead::All);
     assert_eq!(runtime.metrics_listen.to_string(), "[::1]:1");
     assert_eq!((runtime.cgroup, runtime.keep_on_exit), (Cgroup::Path("/d".into()), true));
     assert_eq!(runtime.observe_after_daemon_loss, Some(Duration::from_mins(90)));

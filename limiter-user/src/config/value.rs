@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     head::Head,
-    model::{Period, QuotaSetting},
+    model::{ControlGroup, Period, QuotaSetting},
     problem::{Problems, Span},
     raw::{RawLimit, RawQuota},
     read::{At, OrWord},
@@ -169,6 +169,27 @@ pub(super) fn name(
     };
     problems.add(span.clone(), format!("the {kind} name `{value}` {problem}"), help);
     None
+}
+
+/// Returns a group of the host, by name or number; whether it exists is found out at start.
+pub(super) fn group(key: &str, at: &At<OrWord<i64>>, problems: &mut Problems) -> Option<ControlGroup> {
+    const HELP: &str = "expected the name of a group such as \"limiter\", or its number";
+    let At { value, span, .. } = at;
+    let (shown, found) = match value {
+        // 2^32 - 1 means no group (`setgroups(2)`).
+        OrWord::Value(id) => {
+            (id.to_string(), u32::try_from(*id).ok().filter(|id| *id != u32::MAX).map(ControlGroup::Id))
+        }
+        OrWord::Word(name) => {
+            let is_name =
+                !name.is_empty() && !name.contains([':', '/']) && !name.contains(char::is_whitespace);
+            (format!("`{name}`"), is_name.then(|| ControlGroup::Name(name.clone())))
+        }
+    };
+    if found.is_none() {
+        problems.add(span.clone(), format!("`{key}` is {shown}, which is no group"), HELP);
+    }
+    found
 }
 
 /// Returns an absolute path.

@@ -6,7 +6,7 @@
 use std::{
     fs, io,
     os::unix::{
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -14,8 +14,8 @@ use std::{
 
 use tokio::net::UnixListener;
 
-/// Owner and group may connect; what they may do is decided per request.
-const SOCKET_MODE: u32 = 0o660;
+use super::access::Access;
+
 /// Everybody may look for the socket.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -59,12 +59,13 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Binds the socket, makes its directory when that is missing, and listens.
+    /// Binds the socket, makes its directory when that is missing, and listens; owner and mode
+    /// let connect whoever may ask, and what they may do is decided per request.
     ///
     /// # Errors
     ///
     /// When another daemon answers there, something else is in the way, or the file system refuses.
-    pub fn bind(path: &Path) -> Result<(Self, UnixListener), SocketError> {
+    pub fn bind(path: &Path, access: &Access) -> Result<(Self, UnixListener), SocketError> {
         let io = |step, path: &Path| {
             let path = path.to_owned();
             move |source| SocketError::Io { step, path, source }
@@ -85,7 +86,8 @@ impl ControlSocket {
             _ => {}
         }
         let listener = UnixListener::bind(&unready).map_err(io("bind", &unready))?;
-        let placed = fs::set_permissions(&unready, fs::Permissions::from_mode(SOCKET_MODE))
+        let placed = chown(&unready, None, access.group)
+            .and_then(|()| fs::set_permissions(&unready, fs::Permissions::from_mode(access.socket_mode())))
             .and_then(|()| fs::rename(&unready, path))
             .and_then(|()| fs::metadata(path));
         match placed {
@@ -129,14 +131,17 @@ fn refuse_if_taken(path: &Path) -> Result<(), SocketError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ControlRead;
 
-    /// The socket is for owner and group, in a directory that was made for it, and goes with its owner.
+    const ROOT_ONLY: Access = Access { own_uid: 0, group: None, read: ControlRead::Group };
+
+    /// The socket is for whoever may ask, in a directory that was made for it, and goes with its owner.
     #[tokio::test]
     async fn socket_is_made_and_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/limiterd.sock");
-        let (socket, _listener) = ControlSocket::bind(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SOCKET_MODE);
+        let (socket, _listener) = ControlSocket::bind(&path, &ROOT_ONLY).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(
             fs::read_dir(path.parent().unwrap()).unwrap().count(),
             1,
@@ -151,11 +156,11 @@ mod tests {
     async fn only_a_dead_socket_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("limiterd.sock");
-        let first = ControlSocket::bind(&path).unwrap();
-        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::InUse { .. })));
+        let first = ControlSocket::bind(&path, &ROOT_ONLY).unwrap();
+        assert!(matches!(ControlSocket::bind(&path, &ROOT_ONLY), Err(SocketError::InUse { .. })));
         let (socket, listener) = first;
         drop(listener);
-        let second = ControlSocket::bind(&path).unwrap();
+        let second = ControlSocket::bind(&path, &ROOT_ONLY).unwrap();
         drop(socket);
         assert!(path.exists(), "the socket of the second daemon is not the first one's to remove");
         drop(second);
@@ -167,7 +172,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("limiterd.sock");
         fs::write(&path, "mail").unwrap();
-        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::NotASocket { .. })));
+        assert!(matches!(ControlSocket::bind(&path, &ROOT_ONLY), Err(SocketError::NotASocket { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mail");
     }
 }

@@ -198,8 +198,12 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
             (if usage { Exit::Usage } else { Exit::Refused }, body.clone())
         }
         CommandError::Client(ClientError::Unreachable { source, .. }) => {
-            let denied = source.kind() == io::ErrorKind::PermissionDenied;
-            (Exit::Unreachable, body(if denied { "run limiterctl as root".to_owned() } else { start() }))
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                // A daemon that this user may not even ask is no daemon that is gone.
+                let remedy = "run limiterctl as root, or as a member of the group in [runtime] control_group";
+                return (Exit::Refused, body(remedy.to_owned()));
+            }
+            (Exit::Unreachable, body(start()))
         }
         CommandError::Client(ClientError::HungUp(_)) | CommandError::Ended => {
             (Exit::Unreachable, body(start()))

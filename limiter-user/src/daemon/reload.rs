@@ -149,6 +149,8 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("runtime.state_dir", runtime.0.state_dir != runtime.1.state_dir),
         ("runtime.pin_dir", runtime.0.pin_dir != runtime.1.pin_dir),
         ("runtime.control_socket", runtime.0.control_socket != runtime.1.control_socket),
+        ("runtime.control_group", runtime.0.control_group != runtime.1.control_group),
+        ("runtime.control_read", runtime.0.control_read != runtime.1.control_read),
         ("runtime.metrics_listen", runtime.0.metrics_listen != runtime.1.metrics_listen),
         ("runtime.cgroup", runtime.0.cgroup != runtime.1.cgroup),
     ];

@@ -23,6 +23,7 @@ use crate::{
     clock::Now,
     config::Config,
     control::{
+        access::{Access, AccessError},
         protocol::attached,
         server,
         socket::{ControlSocket, SocketError},
@@ -62,6 +63,9 @@ pub enum RunError {
     /// The control socket cannot be had.
     #[error("no control socket")]
     Socket(#[from] SocketError),
+    /// The control socket has no rule of who may use it.
+    #[error("cannot tell who may use the control socket")]
+    Access(#[from] AccessError),
     /// Metrics cannot be served.
     #[error("cannot listen on {address} for metrics; choose another [runtime] metrics_listen")]
     Metrics {
@@ -126,7 +130,8 @@ pub async fn run<D: Dataplane + 'static>(
 ) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
     let runtime = boot.config.runtime.clone();
-    let (socket, control) = ControlSocket::bind(&runtime.control_socket)?;
+    let access = Access::resolve(&runtime)?;
+    let (socket, control) = ControlSocket::bind(&runtime.control_socket, &access)?;
     let address = runtime.metrics_listen;
     let scrapes = TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
     warn_about(&boot.config);
@@ -139,7 +144,7 @@ pub async fn run<D: Dataplane + 'static>(
 
     let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    servers.spawn(server::serve(control, handle.clone(), until(stopped.clone())));
+    servers.spawn(server::serve(control, access, handle.clone(), until(stopped.clone())));
     servers.spawn(metrics::serve(scrapes, handle.clone(), until(stopped)));
     notify::tell(State::Ready);
     let ended = beat(&handle, &mut signals, runtime.recount_interval.as_secs()).await;

@@ -1,7 +1,7 @@
 //! System calls that neither aya nor nix wraps: iterators over a map, programs
 //! of a cgroup hook, the cookie of the network namespace.
 //!
-//! The only unsafe code of the daemon. Each function is safe to call: it owns
+//! Each function is safe to call: it owns
 //! every buffer it hands to the kernel for the length of the call.
 #![expect(unsafe_code, reason = "bpf(2) and getsockopt(2) take pointers; see the module's documentation")]
 

@@ -2,6 +2,7 @@
 //!
 //! | module | what it shows |
 //! | --- | --- |
+//! | `access` | who may ask and who may change |
 //! | `rules` | allow, deny, remove and list are in effect at once |
 //! | `views` | status, top, drops and check say what is so, and change nothing |
 //! | `policy` | modes and reloads: a bad one leaves the policy in force |
@@ -9,6 +10,7 @@
 //! | `lifecycle` | attaching, a second daemon, an ordered stop |
 #![forbid(unsafe_code)]
 
+mod access;
 mod http;
 mod lifecycle;
 mod policy;

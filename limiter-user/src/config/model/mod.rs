@@ -98,6 +98,10 @@ pub struct Runtime {
     pub pin_dir: PathBuf,
     /// Where `limiterctl` finds it.
     pub control_socket: PathBuf,
+    /// The group that may ask and change, beside root.
+    pub control_group: Option<ControlGroup>,
+    /// Who else may ask.
+    pub control_read: ControlRead,
     /// Where metrics and health are served; always loopback.
     pub metrics_listen: SocketAddr,
     /// The cgroup that the gate is attached to.
@@ -108,6 +112,26 @@ pub struct Runtime {
     pub observe_after_daemon_loss: Option<Duration>,
     /// How often open connections are recounted.
     pub recount_interval: Duration,
+}
+
+/// A group of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlGroup {
+    /// By name, looked up at start.
+    Name(String),
+    /// By number.
+    Id(u32),
+}
+
+/// Who may ask the daemon, beside those that may change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlRead {
+    /// Nobody else.
+    Group,
+    /// Every user of the host.
+    All,
 }
 
 /// The cgroup that the gate is attached to.
