@@ -140,6 +140,9 @@ pub struct DaemonStatus {
     pub config: String,
     /// The release of the kernel.
     pub kernel: String,
+    /// The capabilities that it has left.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// Asks what the next SYN from somewhere would get.

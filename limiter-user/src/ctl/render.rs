@@ -43,7 +43,18 @@ impl Render {
         let rules =
             format!("\n{} prefixes, {} rules made at run time", policy.prefixes, policy.runtime_rules);
         text.extend([rules.as_str(), "; configuration ", &daemon.config, "\n"]);
+        text.extend([Self::capabilities(&daemon.capabilities).as_str(), "\n"]);
         text
+    }
+
+    /// Says what limiterd may do beyond what every process may.
+    fn capabilities(held: &[String]) -> String {
+        match held {
+            [] => "no capabilities".to_owned(),
+            // More than the work needs: the reason is among the findings.
+            [_, _, _, _, ..] => format!("{} capabilities", held.len()),
+            few => format!("capabilities {}", few.join(", ")),
+        }
     }
 
     fn services(self, services: &[ServiceStatus]) -> String {

@@ -23,6 +23,7 @@
 //! | [`snapshot`] | everything that metrics show |
 //! | [`faults`] | steps that fail at the moment |
 //! | [`host`] | facts of the host |
+//! | [`privileges`] | capabilities, given up after the start |
 //! | [`notify`] | what systemd is told |
 //! | [`engine`] | the thread |
 //! | [`run`] | sockets, signals, start and stop |
@@ -34,6 +35,7 @@ pub mod faults;
 pub mod host;
 pub mod lasting;
 pub mod notify;
+pub mod privileges;
 pub mod recount;
 pub mod refusals;
 pub mod reload;

@@ -37,6 +37,7 @@ use super::{
     Boot, Daemon, Handle, Prepared, Stopped, engine,
     host::local_addresses,
     notify::{self, State},
+    privileges::give_up,
     reload::warn_about,
 };
 
@@ -139,7 +140,9 @@ pub async fn run<D: Dataplane + 'static>(
     let prepared = Prepared::boot(boot, Ids::default(), local, Now::read())?;
     let dataplane = start(prepared.config(), &prepared.compiled, prepared.local())?;
     log_start(&dataplane.attachments(), &runtime.control_socket, address, prepared.compiled.policy.revision);
-    let daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
+    let mut daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
+    // Before the first other thread, and after the last step that needs more.
+    daemon.note_privileges(give_up());
     let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
 
     let (stopping, stopped) = watch::channel(false);

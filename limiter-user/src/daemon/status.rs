@@ -13,6 +13,7 @@ use crate::{
 use super::{
     Daemon,
     host::server_fast_open,
+    privileges,
     snapshot::{ServiceSnapshot, Snapshot},
 };
 
@@ -68,6 +69,7 @@ impl Daemon {
                 uptime_s: now.monotonic_s().saturating_sub(self.started.monotonic_s()),
                 config: self.intent.config.file.path.display().to_string(),
                 kernel: self.host.kernel.clone(),
+                capabilities: privileges::held(),
             },
         }
     }

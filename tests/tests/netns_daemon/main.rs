@@ -6,6 +6,7 @@
 //! | `rules` | allow, deny, remove and list are in effect at once |
 //! | `views` | status, top, drops and check say what is so, and change nothing |
 //! | `policy` | modes and reloads: a bad one leaves the policy in force |
+//! | `privileges` | what the daemon may do is what it needs |
 //! | `http` | metrics and health |
 //! | `lifecycle` | attaching, a second daemon, an ordered stop |
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ mod access;
 mod http;
 mod lifecycle;
 mod policy;
+mod privileges;
 mod rules;
 mod views;
 
