@@ -15,7 +15,7 @@ use crate::terminal::{Step, caution, note};
 use crate::workspace::Workspace;
 
 /// A program that tests call, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("bpftool", "bpftool"),
     ("conntrack", "conntrack"),
     ("ethtool", "ethtool"),
@@ -23,7 +23,9 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("postfix", "postfix"),
+    ("setpriv", "util-linux"),
     ("sysctl", "procps"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// A kernel file system, and where it is mounted when it is nowhere yet.
