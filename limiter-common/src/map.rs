@@ -59,8 +59,10 @@ pub struct Source {
     pub refused: u32,
     /// When the last connection was accepted, in `CLOCK_MONOTONIC` seconds.
     pub accepted_at_s: u32,
-    /// When the last one was refused, in `CLOCK_MONOTONIC` seconds.
-    pub refused_at_s: u32,
+    /// When the source was last over a limit of its own, refused or not, in
+    /// `CLOCK_MONOTONIC` seconds: what the circuit breaker counts. Denials and
+    /// ceilings leave it alone.
+    pub over_limit_at_s: u32,
 }
 
 /// What a socket was charged with; value of the socket storage `CHARGES`.

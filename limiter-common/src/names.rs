@@ -2,7 +2,7 @@
 
 /// Version of the layout of pinned maps and of the meaning of their values.
 /// A daemon adopts pins only of its own version.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Services, id 0 (no service) included. A choice: a mail host has five to eight.
 pub const SERVICES: usize = 16;

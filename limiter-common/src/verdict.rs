@@ -116,6 +116,14 @@ impl RefuseReason {
     pub const fn is_per_source(self) -> bool {
         matches!(self, Self::SynQuota | Self::NewConnectionQuota | Self::ConnectionsPerSource)
     }
+
+    /// Returns whether the reason is a limit that a proven source has reached:
+    /// what the circuit breaker counts. The SYN quota is for unproven ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_proven_source(self) -> bool {
+        matches!(self, Self::NewConnectionQuota | Self::ConnectionsPerSource)
+    }
 }
 
 impl Point {
@@ -155,6 +163,16 @@ impl Verdict {
         matches!(self, Self::Refuse(_))
     }
 
+    /// Returns whether a proven source is over a limit of its own, refused for it or not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over_own_limit(self) -> bool {
+        match self {
+            Self::Pass(_) => false,
+            Self::Refuse(reason) | Self::WouldRefuse(reason) => reason.is_of_proven_source(),
+        }
+    }
+
     /// Returns the `verdict` label.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -192,5 +210,17 @@ mod tests {
         let limit = RefuseReason::ConnectionsPerSource;
         assert_eq!(Verdict::refused(limit, &watched, false), Verdict::Refuse(limit));
         assert_eq!(Verdict::refused(limit, &watched, true), Verdict::WouldRefuse(limit));
+    }
+
+    /// Only the limits of one proven source count for the circuit breaker, refused or not.
+    #[test]
+    fn the_breaker_counts_limits_of_proven_sources() {
+        let of_proven = [RefuseReason::NewConnectionQuota, RefuseReason::ConnectionsPerSource];
+        for reason in RefuseReason::ALL {
+            let expected = of_proven.contains(&reason);
+            assert_eq!(Verdict::Refuse(reason).is_over_own_limit(), expected, "{reason:?}");
+            assert_eq!(Verdict::WouldRefuse(reason).is_over_own_limit(), expected, "{reason:?}");
+        }
+        assert!(!Verdict::Pass(PassReason::WithinLimits).is_over_own_limit());
     }
 }

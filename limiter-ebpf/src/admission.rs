@@ -176,7 +176,7 @@ impl<'a> Candidate<'a> {
             return PASS;
         }
         if let Some(source) = source {
-            source.note_refused(clock::seconds(clock::now_ns()));
+            source.note_refused(clock::seconds(clock::now_ns()), verdict);
         }
         if !verdict.is_refusal() {
             return PASS;

@@ -164,7 +164,7 @@ impl<'a> Packet<'a> {
             return xdp_action::XDP_PASS;
         }
         if let Some(known) = judgement.source {
-            known.note_refused(clock::seconds(clock::now_ns()));
+            known.note_refused(clock::seconds(clock::now_ns()), judgement.verdict);
         }
         if judgement.verdict.is_refusal() {
             self.refuse_syn(source, destination)
@@ -215,7 +215,7 @@ impl<'a> Packet<'a> {
         }
         account::record(Point::Ack, verdict, &self.subject(addr, class));
         if let Some(source) = source {
-            source.note_refused(clock::seconds(clock::now_ns()));
+            source.note_refused(clock::seconds(clock::now_ns()), verdict);
         }
         // The kernel answers this by a reset of its own and frees the request socket.
         if self.frame.store(self.segment.tcp + 12, reply::spoil(&self.tcp)).is_none() {

@@ -12,6 +12,7 @@ use limiter_common::{
     map::{ClassOf, FailOpen, Source, SourceKey, Total},
     names,
     policy::{CLASS_DEFAULT, Policy, UNGUARDED},
+    verdict::Verdict,
     word::Word,
 };
 
@@ -196,12 +197,14 @@ impl SourceRef {
         atomic::store_u32(unsafe { &raw mut (*self.at).accepted_at_s }, second);
     }
 
-    /// Counts a refused connection.
+    /// Counts a connection that was refused, or would have been.
     #[inline(always)]
-    pub fn note_refused(&self, second: u32) {
+    pub fn note_refused(&self, second: u32, verdict: Verdict) {
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
-        // SAFETY: a field of the entry. All writers write about the same time.
-        atomic::store_u32(unsafe { &raw mut (*self.at).refused_at_s }, second);
+        if verdict.is_over_own_limit() {
+            // SAFETY: a field of the entry. All writers write about the same time.
+            atomic::store_u32(unsafe { &raw mut (*self.at).over_limit_at_s }, second);
+        }
     }
 }

@@ -114,14 +114,16 @@ impl Dataplane for Memory {
         let idle = |source: &Source| {
             source.word.is_idle() && u64::from(source.accepted_at_s) + u64::from(idle_s) < now_s
         };
-        let sources = world
-            .sources
-            .iter()
-            .map(|(key, source)| SourceRecord { key: *key, pad: 0, source: *source })
-            .collect();
+        let sources = world.records();
         world.sources.retain(|_, source| !idle(source));
         let totals = (0_u32..).take(names::SERVICES).map(|service| world.total(service)).collect();
         Ok(Recount { charges: world.charges.clone(), sources, totals })
+    }
+
+    fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {
+        let world = self.world();
+        world.check("sources")?;
+        Ok(world.records())
     }
 
     fn correct(&mut self, key: SourceKey, delta: i32) -> Result<(), DataplaneError> {

@@ -138,13 +138,17 @@ impl Dataplane for Kernel {
     }
 
     fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError> {
-        let sources: Vec<SourceRecord> = self.records("sources", self.tables.sources())?;
+        let sources = Dataplane::sources(self)?;
         let charges: Vec<Charge> = self.records("recount", self.tables.charges())?;
         let now = Now::read();
         let idle = sources.iter().filter(|record| is_idle(record, idle_s, now));
         let removals: Vec<_> = idle.map(|record| Amendment { key: record.key, delta: 0 }).collect();
         self.amend(&removals)?;
         Ok(Recount { charges, sources, totals: self.tables.totals()? })
+    }
+
+    fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {
+        self.records("sources", self.tables.sources())
     }
 
     fn correct(&mut self, key: SourceKey, delta: i32) -> Result<(), DataplaneError> {
@@ -185,7 +189,7 @@ impl Dataplane for Kernel {
 /// Returns whether an entry holds nothing, owes nothing, and was not used for `idle_s` seconds.
 fn is_idle(record: &SourceRecord, idle_s: u32, now: Now) -> bool {
     let source = &record.source;
-    let used_at_s = u64::from(source.accepted_at_s.max(source.refused_at_s));
+    let used_at_s = u64::from(source.accepted_at_s.max(source.over_limit_at_s));
     source.word.is_idle()
         && source.tat_ns <= now.monotonic_ns
         && used_at_s + u64::from(idle_s) <= now.monotonic_s()

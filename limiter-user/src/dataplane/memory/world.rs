@@ -6,7 +6,7 @@ use limiter_common::{
     addr::Addr,
     cell::CELLS,
     decide::{Known, decide},
-    event::Sample,
+    event::{Sample, SourceRecord},
     gcra,
     map::{Charge, Source, SourceKey},
     policy::{CLASS_DEFAULT, UNGUARDED},
@@ -77,6 +77,10 @@ impl World {
         Facts { key, class: self.class_of(addr, service), known, has_entry: source.is_some() }
     }
 
+    pub(super) fn records(&self) -> Vec<SourceRecord> {
+        self.sources.iter().map(|(key, source)| SourceRecord { key: *key, pad: 0, source: *source }).collect()
+    }
+
     pub(super) fn total(&self, service: u32) -> u32 {
         let charged =
             |charge: &&Charge| charge.key.service == service && charge.state & Charge::IN_TOTAL != 0;
@@ -108,10 +112,15 @@ impl World {
             let (class, port) = (facts.class, u32::from(port));
             self.samples.push(Sample { at_ns: self.now_ns, addr, service, class, cell, port });
         }
-        if verdict.is_refusal() {
-            if let Some(source) = self.sources.get_mut(&facts.key) {
-                source.refused = source.refused.wrapping_add(1);
+        if !matches!(verdict, Verdict::Pass(_))
+            && let Some(source) = self.sources.get_mut(&facts.key)
+        {
+            source.refused = source.refused.wrapping_add(1);
+            if verdict.is_over_own_limit() {
+                source.over_limit_at_s = u32::try_from(self.now_ns / SECOND_NS).unwrap_or(u32::MAX);
             }
+        }
+        if verdict.is_refusal() {
             return verdict;
         }
         self.charge(&compiled, addr, &facts);
