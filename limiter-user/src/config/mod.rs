@@ -9,7 +9,7 @@
 //! | `schema` | which keys there are, and what each takes |
 //! | `read` | typed values out of TOML |
 //! | `raw` | the file as it was typed |
-//! | `resolve`, `service`, `class` | the file as it is meant |
+//! | `resolve`, `breaker`, `service`, `class` | the file as it is meant |
 //! | `owner` | which class a prefix belongs to |
 //! | `head` | what is absent from a table |
 //! | `problem` | mistakes while they are being collected |
@@ -28,6 +28,7 @@ pub mod model;
 pub mod prefix;
 pub mod preset;
 
+mod breaker;
 mod class;
 mod head;
 mod owner;
@@ -48,8 +49,8 @@ mod tests;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use model::{
-    Attach, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, ControlGroup, ControlRead,
-    Interfaces, Mode, Period, QuotaSetting, RefuseWith, Runtime, Service, SourceLengths,
+    Attach, BreakerSettings, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, ControlGroup,
+    ControlRead, Interfaces, Mode, Period, QuotaSetting, RefuseWith, Runtime, Service, SourceLengths,
 };
 pub use preset::Preset;
 pub use value::duration;

@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) attach: Option<At<String>>,
     pub(super) source: RawSource,
     pub(super) runtime: RawRuntime,
+    pub(super) breaker: RawBreaker,
     pub(super) services: Vec<RawService>,
     pub(super) classes: Vec<RawClass>,
     pub(super) head: Head,
@@ -44,6 +45,16 @@ pub(super) struct RawRuntime {
     pub(super) keep_on_exit: Option<At<bool>>,
     pub(super) observe_after_daemon_loss: Option<At<String>>,
     pub(super) recount_interval: Option<At<String>>,
+}
+
+/// `[breaker]`.
+#[derive(Debug, Default)]
+pub(super) struct RawBreaker {
+    pub(super) enabled: Option<At<bool>>,
+    pub(super) window: Option<At<String>>,
+    pub(super) share_percent: Option<At<i64>>,
+    pub(super) min_sources: Option<At<i64>>,
+    pub(super) retry_after: Option<At<String>>,
 }
 
 /// A number of connections, or a word.
@@ -117,6 +128,10 @@ impl RawConfig {
                 .table("runtime", problems)
                 .map(|table| RawRuntime::read(table.value, problems))
                 .unwrap_or_default(),
+            breaker: top
+                .table("breaker", problems)
+                .map(|table| RawBreaker::read(table.value, problems))
+                .unwrap_or_default(),
             services: top
                 .tables("service", problems)
                 .into_iter()
@@ -156,6 +171,19 @@ impl RawRuntime {
             keep_on_exit: section.boolean("keep_on_exit", problems),
             observe_after_daemon_loss: section.string("observe_after_daemon_loss", problems),
             recount_interval: section.string("recount_interval", problems),
+        }
+    }
+}
+
+impl RawBreaker {
+    fn read(table: &DeTable<'_>, problems: &mut Problems) -> Self {
+        let section = Reader::new(&schema::BREAKER, table, problems);
+        Self {
+            enabled: section.boolean("enabled", problems),
+            window: section.string("window", problems),
+            share_percent: section.integer("share_percent", problems),
+            min_sources: section.integer("min_sources", problems),
+            retry_after: section.string("retry_after", problems),
         }
     }
 }

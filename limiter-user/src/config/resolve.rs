@@ -5,7 +5,7 @@
 use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
-    class,
+    breaker, class,
     model::{Attach, Cgroup, Config, ConfigFile, ControlRead, Interfaces, Mode, Runtime, SourceLengths},
     problem::Problems,
     raw::{RawConfig, RawRuntime, RawSource},
@@ -43,6 +43,7 @@ pub(super) fn config(raw: &RawConfig, file: ConfigFile, problems: &mut Problems)
         attach: attach(raw, problems),
         source: source(&raw.source, problems),
         runtime: runtime(&raw.runtime, problems),
+        breaker: breaker::breaker(&raw.breaker, problems),
         services,
         classes,
     }
@@ -196,7 +197,7 @@ fn daemon_loss(at: Option<&At<String>>, problems: &mut Problems) -> Option<Durat
 }
 
 /// Returns a duration if it is one and within its range.
-fn within(
+pub(super) fn within(
     key: &str,
     At { value, span, .. }: &At<String>,
     range: RangeInclusive<Duration>,

@@ -33,6 +33,7 @@ pub(super) const TOP: Section = Section {
         key("attach", "\"auto\", \"native\", \"generic\" or \"none\""),
         key("source", "a table, written as [source]"),
         key("runtime", "a table, written as [runtime]"),
+        key("breaker", "a table, written as [breaker]"),
         key("service", "tables, written as [[service]] with two brackets"),
         key("class", "tables, written as [[class]] with two brackets"),
     ],
@@ -56,6 +57,18 @@ pub(super) const RUNTIME: Section = Section {
         key("keep_on_exit", FLAG),
         key("observe_after_daemon_loss", "a duration such as \"300s\", \"5m\" or \"2h\", or \"never\""),
         key("recount_interval", "a duration such as \"10s\""),
+    ],
+};
+
+/// `[breaker]`.
+pub(super) const BREAKER: Section = Section {
+    title: "[breaker]",
+    keys: &[
+        key("enabled", FLAG),
+        key("window", "a duration such as \"30s\""),
+        key("share_percent", NUMBER),
+        key("min_sources", NUMBER),
+        key("retry_after", "a duration such as \"60s\""),
     ],
 };
 
@@ -97,7 +110,7 @@ pub(super) const QUOTA_TABLE: Section = Section {
 };
 
 /// Every table.
-pub(super) const ALL: [&Section; 6] = [&TOP, &SOURCE, &RUNTIME, &SERVICE, &CLASS, &QUOTA_TABLE];
+pub(super) const ALL: [&Section; 7] = [&TOP, &SOURCE, &RUNTIME, &BREAKER, &SERVICE, &CLASS, &QUOTA_TABLE];
 
 impl Section {
     /// Returns what a key takes.

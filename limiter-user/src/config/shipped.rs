@@ -36,6 +36,7 @@ fn the_default_file_has_the_defaults() {
     let bare = parse("[[service]]\nname = \"smtp\"\nports = [25]\n");
     assert_eq!(config.source, bare.source);
     assert_eq!(config.runtime, bare.runtime);
+    assert_eq!(config.breaker, bare.breaker);
     assert_eq!((config.interfaces, config.attach), (bare.interfaces, bare.attach));
 }
 

@@ -83,6 +83,19 @@ pub struct Status {
     pub daemon: DaemonStatus,
 }
 
+/// What the circuit breaker of a service is up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BreakerState {
+    /// Limits are enforced, as far as the mode wants it.
+    #[default]
+    Closed,
+    /// Limits of single sources only observe, since most were refused.
+    Open,
+    /// They are enforced again, on trial.
+    Trial,
+}
+
 /// One service at one glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -94,6 +107,9 @@ pub struct ServiceStatus {
     pub mode: Mode,
     /// Whether the mode was switched at run time.
     pub mode_switched: bool,
+    /// What its circuit breaker is up to.
+    #[serde(default)]
+    pub breaker: BreakerState,
     /// How well it is.
     pub health: Health,
     /// Why it is not [`Health::Ok`], in sentences; empty when it is.

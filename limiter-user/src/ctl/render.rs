@@ -6,8 +6,8 @@ use super::table::{Cell, Style, Table};
 use crate::{
     config::Mode,
     control::protocol::{
-        AttachMode, Check, CheckAnswer, Health, Origin, PolicyChange, Refusal, RuleChange, RuleList,
-        RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
+        AttachMode, BreakerState, Check, CheckAnswer, Health, Origin, PolicyChange, Refusal, RuleChange,
+        RuleList, RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
     },
 };
 
@@ -72,7 +72,11 @@ impl Render {
         ]);
         for service in services {
             let switched = if service.mode_switched { "*" } else { "" };
-            let mode = format!("{}{switched}", service.mode);
+            let mode = match service.breaker {
+                BreakerState::Closed => format!("{}{switched}", service.mode),
+                BreakerState::Open => format!("{}{switched} (suspended)", service.mode),
+                BreakerState::Trial => format!("{}{switched} (on trial)", service.mode),
+            };
             let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
             table.row([
                 Cell::text(&service.name),

@@ -87,7 +87,7 @@ impl Daemon {
     }
 
     /// Returns an address of this host that `source` could have sent to.
-    fn destination(&self, source: IpAddr) -> IpAddr {
+    pub(super) fn destination(&self, source: IpAddr) -> IpAddr {
         let family = |address: &&IpAddr| address.is_ipv4() == source.is_ipv4();
         let own = || self.intent.local.iter().filter(family);
         let link_local = |address: &IpAddr| match address {

@@ -15,10 +15,13 @@
 //! | [`rules`] | the table of rules: list, add, remove |
 //! | [`reload`] | the configuration read anew, modes switched |
 //! | [`tick`] | what is done every second and every ten |
+//! | [`breaker`] | limits that refuse most sources, suspended |
+//! | [`canary`] | exempt addresses, asked for in the kernel |
 //! | [`recount`] | charges against counts, drift, windows |
 //! | [`refusals`] | samples of refusals, kept and followed |
 //! | [`check`] | what the next SYN would get, in sentences (`explain`) |
 //! | [`status`] | health and facts at one glance |
+//! | `rails` | what is allowed but likely to hurt |
 //! | [`top`] | the sources with most of something |
 //! | [`snapshot`] | everything that metrics show |
 //! | [`faults`] | steps that fail at the moment |
@@ -29,6 +32,8 @@
 //! | [`run`] | sockets, signals, start and stop |
 
 pub mod boot;
+pub mod breaker;
+pub mod canary;
 pub mod check;
 pub mod engine;
 pub mod faults;
@@ -48,6 +53,7 @@ pub mod tick;
 pub mod top;
 
 mod explain;
+mod rails;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,6 +8,7 @@ use limiter_common::{
 use crate::{
     clock::Now,
     config::Mode,
+    control::protocol::BreakerState,
     dataplane::{Attachment, CounterRow},
     policy::Names,
 };
@@ -39,6 +40,10 @@ pub struct Snapshot {
     pub samples: u64,
     /// Steps of the daemon that fail at the moment.
     pub faults: usize,
+    /// Seconds since the date of each preset in use.
+    pub preset_ages_s: Vec<(&'static str, u64)>,
+    /// When it was read.
+    pub now: Now,
     /// Seconds since the last recount; none before the first.
     pub recount_age_s: Option<u64>,
 }
@@ -50,6 +55,10 @@ pub struct ServiceSnapshot {
     pub name: String,
     /// The mode in force.
     pub mode: Mode,
+    /// What its circuit breaker is up to.
+    pub breaker: BreakerState,
+    /// Exempt addresses that would be refused.
+    pub canary_failures: u64,
     /// Open connections by class.
     pub connections: Vec<(String, u64)>,
     /// Sources with open connections.
@@ -86,6 +95,12 @@ impl Daemon {
             reloads: self.reloads,
             samples: self.refusals.seen(),
             faults: self.faults.count(),
+            preset_ages_s: self
+                .presets(now)
+                .into_iter()
+                .map(|(preset, age)| (preset.name, age.as_secs()))
+                .collect(),
+            now,
             recount_age_s: self
                 .recounts
                 .last_at()
@@ -101,6 +116,8 @@ impl Daemon {
             .map(|(id, service)| ServiceSnapshot {
                 name: service.name.clone(),
                 mode: self.intent.mode(service),
+                canary_failures: self.canaries.failures(id).count() as u64,
+                breaker: self.breakers.shown(&service.name),
                 connections: (0_u32..)
                     .zip(&self.compiled.names.classes)
                     .filter_map(|(class, name)| {

@@ -17,6 +17,8 @@ use crate::{
 
 use super::{
     Boot,
+    breaker::look::Breakers,
+    canary::Canaries,
     faults::Faults,
     host::Host,
     lasting::Lasting,
@@ -40,6 +42,9 @@ pub struct Intent {
     pub modes: BTreeMap<String, Mode>,
     /// The host's own addresses.
     pub local: Vec<IpAddr>,
+    /// Services whose limits of single sources the circuit breaker has suspended; not stored: a
+    /// daemon that starts sees what happened in the window before.
+    pub suspended: Vec<String>,
 }
 
 impl Intent {
@@ -50,7 +55,7 @@ impl Intent {
             runtime: &self.rules,
             local: &self.local,
             modes: &self.modes,
-            suspended: &[],
+            suspended: &self.suspended,
             now_s: now.unix_s(),
             revision,
         }
@@ -92,7 +97,13 @@ impl Prepared {
     ///
     /// When the policy does not fit.
     pub fn new(config: Config, ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
-        let intent = Intent { config, rules: RuntimeRules::default(), modes: BTreeMap::new(), local };
+        let intent = Intent {
+            config,
+            rules: RuntimeRules::default(),
+            modes: BTreeMap::new(),
+            local,
+            suspended: Vec::new(),
+        };
         Self::compile(intent, Lasting::default(), ids, now)
     }
 
@@ -104,7 +115,7 @@ impl Prepared {
     pub fn boot(boot: Boot, ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
         let Boot { config, store, mut kept, notices, file_error, .. } = boot;
         let KeptRules { rules, modes } = std::mem::take(&mut kept.rules);
-        let intent = Intent { config, rules, modes, local };
+        let intent = Intent { config, rules, modes, local, suspended: Vec::new() };
         let prepared = Self::compile(intent, Lasting::new(store, kept, notices), ids, now)?;
         Ok(Self { reload_error: file_error, ..prepared })
     }
@@ -156,6 +167,8 @@ pub struct Daemon {
     pub(super) summary: Summary,
     pub(super) refusals: Refusals,
     pub(super) faults: Faults,
+    pub(super) breakers: Breakers,
+    pub(super) canaries: Canaries,
     pub(super) host: Host,
     pub(super) lasting: Lasting,
     pub(super) reload_error: Option<String>,
@@ -189,6 +202,8 @@ impl Daemon {
             summary: Summary::default(),
             refusals: Refusals::default(),
             faults: Faults::default(),
+            breakers: Breakers::default(),
+            canaries: Canaries::default(),
             host: Host::read(),
             lasting,
             reload_error,

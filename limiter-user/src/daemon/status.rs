@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     Daemon,
+    breaker::State,
     host::server_fast_open,
     privileges,
     snapshot::{ServiceSnapshot, Snapshot},
@@ -21,17 +22,17 @@ use super::{
 const RECOUNTS_MISSED_MAX: u64 = 3;
 
 /// Something that is not as it should be, and how bad that is.
-struct Finding {
+pub(super) struct Finding {
     health: Health,
     text: String,
 }
 
 impl Finding {
-    fn degraded(text: impl Into<String>) -> Self {
+    pub(super) fn degraded(text: impl Into<String>) -> Self {
         Self { health: Health::Degraded, text: text.into() }
     }
 
-    fn failing(text: impl Into<String>) -> Self {
+    pub(super) fn failing(text: impl Into<String>) -> Self {
         Self { health: Health::Failing, text: text.into() }
     }
 }
@@ -101,6 +102,7 @@ impl Daemon {
                 "the last reload failed and the policy before it is in force; `limiterd --check` shows what is wrong",
             ));
         }
+        findings.extend(self.old_presets(snapshot.now));
         if server_fast_open() {
             findings.push(Finding::degraded(
                 "TCP Fast Open is on for servers, and data in a SYN proves nothing about its source; \
@@ -134,6 +136,8 @@ impl Daemon {
                 service.connections_total
             )));
         }
+        own.extend(self.risks(service, id));
+        own.extend(self.breaker_finding(&service.name, snapshot.now));
         let health = worst(findings).max(worst(&own));
         // What is wrong with the daemon is wrong with each of its services.
         let reasons = findings.iter().chain(&own).map(|finding| finding.text.clone()).collect();
@@ -142,6 +146,7 @@ impl Daemon {
             ports: service.ports.clone(),
             mode: seen.mode,
             mode_switched: self.intent.modes.contains_key(&service.name),
+            breaker: seen.breaker,
             health,
             reasons,
             open,
@@ -150,6 +155,27 @@ impl Daemon {
             sources: seen.sources,
             refused: packets(Verdict::is_refusal),
             would_refuse: packets(|verdict| matches!(verdict, Verdict::WouldRefuse(_))),
+        }
+    }
+}
+
+impl Daemon {
+    /// Returns what there is to say about the circuit breaker of a service.
+    fn breaker_finding(&self, service: &str, now: Now) -> Option<Finding> {
+        match self.breakers.state(service) {
+            State::Closed => None,
+            State::Open { why, retry_at_s } => Some(Finding::failing(format!(
+                "the circuit breaker is open: {}, so limits of single sources only observe; they are tried again \
+                 in {} s; {}",
+                why.sentence(),
+                retry_at_s.saturating_sub(now.monotonic_s()),
+                why.remedy(service)
+            ))),
+            State::Trial { why, since_s } => Some(Finding::degraded(format!(
+                "limits of single sources are on trial for {} s after the circuit breaker was open: {}",
+                now.monotonic_s().saturating_sub(*since_s),
+                why.sentence()
+            ))),
         }
     }
 }

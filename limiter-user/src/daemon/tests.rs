@@ -16,6 +16,8 @@ use crate::{
     policy::Ids,
 };
 
+mod breaker;
+mod canary;
 mod check;
 mod health;
 mod lasting;

@@ -16,6 +16,8 @@ impl Daemon {
             self.refusals.take(&sample, &self.compiled.names, now);
         }
         self.expire_rules(now);
+        self.guard(now);
+        self.canaries(now);
     }
 
     /// Counts open connections anew and corrects what has drifted.

@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 
 use crate::{
     config::Mode,
-    control::protocol::attached,
+    control::protocol::{BreakerState, attached},
     daemon::snapshot::{ServiceSnapshot, Snapshot},
     dataplane::CounterRow,
     version::{COMMIT, VERSION},
@@ -142,6 +142,18 @@ fn services(snapshot: &Snapshot) -> Vec<Family> {
             kind: MetricType::Gauge,
             samples: snapshot.services.iter().flat_map(modes).collect(),
         },
+        Family {
+            name: "limiter_breaker_open",
+            help: "1 while the circuit breaker has suspended the limits of single sources, or tries them again, else 0",
+            kind: MetricType::Gauge,
+            samples: each(|service| Value::Whole(u64::from(service.breaker != BreakerState::Closed))),
+        },
+        Family {
+            name: "limiter_canary_failures",
+            help: "Addresses of exempt classes whose next SYN would be refused, as the packet path says when asked",
+            kind: MetricType::Gauge,
+            samples: each(|service| Value::Whole(service.canary_failures)),
+        },
     ]
 }
 
@@ -187,6 +199,16 @@ fn policy(snapshot: &Snapshot) -> Vec<Family> {
                 .map_fill
                 .iter()
                 .map(|(map, fill)| (vec![("map", (*map).to_owned())], Value::Ratio(*fill)))
+                .collect(),
+        },
+        Family {
+            name: "limiter_preset_age_seconds",
+            help: "Time since the date of a preset in use, in seconds",
+            kind: MetricType::Gauge,
+            samples: snapshot
+                .preset_ages_s
+                .iter()
+                .map(|(preset, age_s)| (vec![("preset", (*preset).to_owned())], Value::Whole(*age_s)))
                 .collect(),
         },
     ]

@@ -77,6 +77,8 @@ fn a_scrape_holds_what_was_counted() {
         ("limiter_fail_open_total{why=\"sources_full\"}".into(), 0.0),
         ("limiter_mode{service=\"smtp\",mode=\"enforce\"}".into(), 1.0),
         ("limiter_mode{service=\"smtp\",mode=\"observe\"}".into(), 0.0),
+        ("limiter_breaker_open{service=\"smtp\"}".into(), 0.0),
+        ("limiter_canary_failures{service=\"smtp\"}".into(), 0.0),
         ("limiter_policy_revision".into(), 1.0),
         ("limiter_attach_info{interface=\"memory\",mode=\"none\"}".into(), 1.0),
     ] {

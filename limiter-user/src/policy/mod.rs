@@ -6,7 +6,9 @@
 //! | [`table`] | the one table of rules, and which of them wins |
 //! | [`ids`] | the numbers of services and classes, stable for the life of the pins |
 //! | [`compile`] | the table as one look-up per packet |
+//! | [`classes`] | the same look-up, for questions about many sources |
 
+pub mod classes;
 pub mod compile;
 pub mod ids;
 pub mod runtime;
@@ -19,6 +21,7 @@ mod lookup;
 #[cfg(test)]
 mod tests;
 
+pub use classes::Classes;
 pub use compile::{Compiled, CompiledPrefix, Inputs, compile};
 pub use error::CompileError;
 pub use ids::{Ids, Names};

@@ -78,7 +78,7 @@ pub struct Rule {
 
 impl Rule {
     /// Returns its place among rules of the same prefix; the lowest wins.
-    pub(super) fn rank(&self) -> (u8, Origin, u32) {
+    pub(crate) fn rank(&self) -> (u8, Origin, u32) {
         let treatment = match self.treatment {
             Treatment::Exempt => 0,
             Treatment::Limited => 1,

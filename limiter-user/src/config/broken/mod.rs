@@ -103,11 +103,24 @@ const HOST: &[Case] = &[
     ("[runtime]\nobserve_after_daemon_loss = \"8d\"\nS;", (2, 29), &["is 8d", "1s to 7d"]),
 ];
 
+const BREAKER: &[Case] = &[
+    ("[breaker]\nwindow = \"1s\"\nS;", (2, 10), &["`window` is 1s", "5s to 10m"]),
+    ("[breaker]\nretry_after = \"2h\"\nS;", (2, 15), &["`retry_after` is 2h", "5s to 1h"]),
+    ("[breaker]\nretry_after = \"soon\"\nS;", (2, 15), &["`soon` is no duration"]),
+    ("[breaker]\nshare_percent = 100\nS;", (2, 17), &["`share_percent` is 100", "expected 1 to 99"]),
+    ("[breaker]\nmin_sources = 1\nS;", (2, 15), &["one loud source", "`critical = true`"]),
+    ("[breaker]\nmin_sources = 0\nS;", (2, 15), &["`min_sources` is 0", "expected 2 to"]),
+    ("[breaker]\nenabled = \"no\"\nS;", (2, 11), &["`enabled` is a string", "true or false"]),
+    ("[breaker]\nsources = 3\nS;", (2, 1), &["unknown key `sources` in [breaker]"]),
+];
+
 /// Every broken configuration is refused with the place, the mistake and the remedy.
 #[test]
 fn every_mistake_has_a_place_and_a_remedy() {
     let mut wrong = Vec::new();
-    for (text, (line, column), says) in [SYNTAX, KEYS, TYPES, HOST, service::CASES, class::CASES].concat() {
+    for (text, (line, column), says) in
+        [SYNTAX, KEYS, TYPES, HOST, BREAKER, service::CASES, class::CASES].concat()
+    {
         let text = spelled_out(text);
         let Err(errors) = Config::parse(&text, "test.toml") else {
             wrong.push(format!("passes:\n{text}"));

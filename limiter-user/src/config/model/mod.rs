@@ -4,6 +4,7 @@
 //! Nothing here remembers where it was typed; that is the matter of
 //! [`raw`](super::raw).
 
+mod breaker;
 mod class;
 mod service;
 
@@ -16,6 +17,7 @@ use std::{
 
 use serde::Serialize;
 
+pub use breaker::BreakerSettings;
 pub use class::{Class, ClassPrefix, ClassTreatment};
 pub use service::{Mode, Period, QuotaSetting, RefuseWith, Service};
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub source: SourceLengths,
     /// How the daemon runs.
     pub runtime: Runtime,
+    /// When limits of single sources are suspended.
+    pub breaker: BreakerSettings,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
     /// The classes, in the order of the file.
