@@ -12,6 +12,8 @@
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
 //! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
+//! | [`replay`] | recorded outages, played against the limiter |
+//! | [`screen`], [`interrupt`] | what programs for people print, and when they are to end |
 //! | [`host`], [`process`], [`wait`] | requirements, child processes, conditions with a deadline |
 //!
 //! Everything here panics with the cause where a bed cannot be built: that is the
@@ -28,11 +30,14 @@ pub mod daemon;
 pub mod fixture;
 pub mod frame;
 pub mod host;
+pub mod interrupt;
 pub mod mail;
 pub mod metrics;
 pub mod netns;
 pub mod process;
 pub mod raw;
+pub mod replay;
+pub mod screen;
 pub mod server;
 pub mod sock_ops;
 pub mod veth;

@@ -60,9 +60,10 @@ const HELP: [Help; 7] = [
     },
     Help {
         name: "replay",
-        synopsis: "replay INCIDENT",
+        synopsis: "replay [INCIDENT] [--json]",
         summary: "one recorded outage, played against the limiter",
-        details: "Without INCIDENT the replay lists the ones it knows.",
+        details: "Without INCIDENT it lists the ones there are. Exit code 1 if a figure is missed. --json prints\n\
+                  the figures for a program to read.",
     },
     Help {
         name: "lint",

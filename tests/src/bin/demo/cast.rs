@@ -11,7 +11,7 @@ use limiter_tests::server::Server;
 use limiter_tests::veth::{Bed, Client};
 use limiter_tests::wait;
 
-use crate::screen::{Look, Screen};
+use limiter_tests::screen::{Look, Screen};
 
 /// Where mail servers listen.
 pub(crate) const SMTP: u16 = 25;

@@ -7,59 +7,16 @@
 #![forbid(unsafe_code)]
 
 mod cast;
-mod screen;
 mod story;
 
-use std::io;
 use std::panic;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Instant;
 
 use limiter_tests::daemon::DAEMON;
 use limiter_tests::host;
-use tokio::signal::unix::{SignalKind, signal};
-
-use crate::screen::{Look, Screen};
-
-/// Tells whether somebody wants the demonstration to end.
-#[derive(Clone, Debug)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Takes the signals that would end this process with everything left behind.
-    ///
-    /// By handlers: programs that are started would inherit a blocked signal.
-    fn listen() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        drop(entered);
-        let wanted = Self(Arc::default());
-        let heard = wanted.clone();
-        thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-            });
-            heard.0.store(true, Ordering::Relaxed);
-        });
-        Ok(wanted)
-    }
-
-    /// Fails once somebody has asked for the end.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let wanted = self.0.load(Ordering::Relaxed);
-        if wanted { Err("interrupted; nothing stays behind".to_owned()) } else { Ok(()) }
-    }
-}
+use limiter_tests::interrupt::Interrupt;
+use limiter_tests::screen::{Look, Screen};
 
 fn main() -> ExitCode {
     let screen = Screen::new();

@@ -11,9 +11,9 @@ use limiter_tests::mail::Smtp;
 use limiter_tests::veth::Bed;
 use limiter_tests::wait;
 
-use crate::Interrupt;
 use crate::cast::{self, MailServer, SMTP, Stage};
-use crate::screen::{Look, Screen};
+use limiter_tests::interrupt::Interrupt;
+use limiter_tests::screen::{Look, Screen};
 
 /// The limit that the greedy client meets.
 const LIMIT: usize = 20;

@@ -1,0 +1,53 @@
+//! The replay of the outage of gehirn: the same code as `cargo xtask replay gehirn`.
+//!
+//! | case | law |
+//! | --- | --- |
+//! | `as_it_was` | without exemption and breaker the balancer ejects 465 and 587, and keeps them out |
+//! | `with_the_preset` | an exempt balancer is never refused |
+//! | `with_the_breaker` | the circuit breaker alone has the service back in 45 s, and pages within 15 s |
+//! | `trying_again` | limits that are tried again are never the outage |
+#![forbid(unsafe_code)]
+
+use limiter_tests::daemon::DAEMON;
+use limiter_tests::replay::{Event, Figure, Stage, gehirn::REPLAY};
+use limiter_tests::{host, require};
+
+/// Plays an act and panics unless every figure is met.
+fn play(n: usize) {
+    require!(host::BED, DAEMON);
+    let mut tell = |event: Event| {
+        println!("{:6.1} s  {}: {}", event.at.as_secs_f64(), event.who, event.text);
+    };
+    let figures = (REPLAY.acts[n].play)(&mut Stage { tell: &mut tell, go_on: &|| Ok(()) })
+        .expect("nobody interrupts it");
+    for Figure { what, wanted, measured, .. } in &figures {
+        println!("{what}: {measured} ({wanted})");
+    }
+    let missed: Vec<_> = figures.iter().filter(|figure| !figure.met).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+    assert!(!figures.is_empty(), "an act measures something");
+}
+
+/// The outage happens, on the ports that repair did not look at, and stays.
+#[test]
+fn as_it_was() {
+    play(0);
+}
+
+/// The preset of the balancer prevents it.
+#[test]
+fn with_the_preset() {
+    play(1);
+}
+
+/// The circuit breaker ends it.
+#[test]
+fn with_the_breaker() {
+    play(2);
+}
+
+/// The circuit breaker tries limits again without causing it.
+#[test]
+fn trying_again() {
+    play(3);
+}
