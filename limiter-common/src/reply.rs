@@ -52,11 +52,7 @@ impl Reset {
         let [tp0, tp1] = self.to_port.to_be_bytes();
         let [a0, a1, a2, a3] = self.ack.to_be_bytes();
         let flags = flags::RST | flags::ACK;
-        let sum = word_sum(self.from)
-            + word_sum(self.to)
-            + u64::from(crate::packet::PROTO_TCP)
-            + u64::from(Tcp::LEN);
-        let sum = sum
+        let sum = self.pseudo_header_sum()
             + u64::from(self.from_port)
             + u64::from(self.to_port)
             + u64::from(self.ack >> 16)
@@ -64,6 +60,18 @@ impl Reset {
             + u64::from(u16::from_be_bytes([DATA_OFFSET, flags]));
         let [c0, c1] = (!fold(sum)).to_be_bytes();
         [fp0, fp1, tp0, tp1, 0, 0, 0, 0, a0, a1, a2, a3, DATA_OFFSET, flags, 0, 0, c0, c1, 0, 0]
+    }
+
+    /// Returns what stands in the place of the checksum while that is still to be computed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pseudo_sum(&self) -> [u8; 2] {
+        fold(self.pseudo_header_sum()).to_be_bytes()
+    }
+
+    #[inline(always)]
+    const fn pseudo_header_sum(&self) -> u64 {
+        word_sum(self.from) + word_sum(self.to) + crate::packet::PROTO_TCP as u64 + Tcp::LEN as u64
     }
 
     /// Returns the IPv4 header, checksum included; both addresses must be IPv4.
@@ -167,7 +175,7 @@ mod tests {
     }
 
     proptest! {
-        /// A receiver finds every checksum of a reset right, in both families.
+        /// A receiver finds every checksum of a reset right, in both families, and also if the network card completes it.
         #[test]
         fn resets_have_right_checksums(v6: bool, a: [u8; 16], b: [u8; 16], ports: (u16, u16), ack: u32) {
             let ip = |octets: [u8; 16]| {
@@ -176,6 +184,12 @@ mod tests {
             let (from, to) = (ip(a), ip(b));
             let reset = Reset { from: from.into(), to: to.into(), from_port: ports.0, to_port: ports.1, ack };
             prop_assert_eq!(checksum(&pseudo_header(from, to, &reset.tcp())), 0);
+            // Who completes a checksum sums the segment with the pseudo header's sum in its place.
+            let mut pending = reset.tcp();
+            pending[16..18].copy_from_slice(&reset.pseudo_sum());
+            let completed = checksum(&pending);
+            pending[16..18].copy_from_slice(&completed.to_be_bytes());
+            prop_assert_eq!(checksum(&pseudo_header(from, to, &pending)), 0);
             if !v6 {
                 prop_assert_eq!(checksum(&reset.ipv4()), 0);
             }

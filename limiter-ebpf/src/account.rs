@@ -1,6 +1,5 @@
 //! The one place that counts verdicts and doubts, and samples refusals.
 
-use aya_ebpf::bindings::xdp_action;
 use limiter_common::{
     addr::{Addr, Family},
     event::{SAMPLE_INTERVAL_NS, Sample},
@@ -37,11 +36,10 @@ pub fn record(point: Point, verdict: Verdict, subject: &Subject) {
     }
 }
 
-/// Counts a packet that XDP passes without knowing its service.
+/// Counts a packet that passes before its service is known.
 #[inline(always)]
-pub fn pass_unattributed(reason: PassReason, family: Family) -> u32 {
+pub fn pass_unattributed(reason: PassReason, family: Family) {
     count(Verdict::Pass(reason).cell(Point::Syn), UNGUARDED, CLASS_DEFAULT, family);
-    xdp_action::XDP_PASS
 }
 
 /// Counts a doubt.

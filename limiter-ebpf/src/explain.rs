@@ -29,7 +29,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn explain(frame: &Frame<'_>) -> Option<Explanation> {
+fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
     let (segment, tcp) = ingress::walk(frame).ok()?;
     let policy = store::policy()?;
     let service = policy.service_of(tcp.destination_port());

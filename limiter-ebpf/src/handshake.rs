@@ -1,4 +1,4 @@
-//! Does this ACK complete a handshake? Asked of the kernel's own tables, by XDP and by the gate.
+//! Does this ACK complete a handshake? Asked of the kernel's own tables, as it arrives and at the gate.
 
 use core::{ffi::c_void, mem};
 
@@ -15,7 +15,7 @@ use limiter_common::{
     packet::{Segment, Tcp},
 };
 
-use crate::{globals, packet::Frame};
+use crate::{globals, hook::Hook, packet::Frame};
 
 /// `BPF_F_CURRENT_NETNS`: look in the network namespace of the packet.
 const CURRENT_NETNS: u64 = u64::MAX;
@@ -144,7 +144,7 @@ pub fn owner(ctx: &impl EbpfContext, family: Family, source: Addr, destination: 
 #[inline(always)]
 pub fn completes(
     ctx: &impl EbpfContext,
-    frame: &Frame<'_>,
+    frame: &Frame<'_, impl Hook>,
     segment: &Segment,
     source: Addr,
     destination: Addr,
@@ -180,7 +180,7 @@ pub fn is_overflowing(
 }
 
 #[inline(always)]
-fn has_valid_cookie(listener: &Found, frame: &Frame<'_>, segment: &Segment) -> bool {
+fn has_valid_cookie(listener: &Found, frame: &Frame<'_, impl Hook>, segment: &Segment) -> bool {
     let Some(tcp) = frame.at::<20>(segment.tcp) else {
         return false;
     };

@@ -1,13 +1,9 @@
-//! XDP: the fast refusal.
+//! The fast refusal, in XDP or, where another XDP program owns the interface, in tc.
 //!
 //! Refuses SYNs that the gate would refuse later, and lets the kernel reset the
 //! completing ACK of a source at its limit. Only compares: it reserves nothing,
 //! since it can't know what TCP will do with the packet. In doubt: pass.
 
-use aya_ebpf::{
-    bindings::{xdp_action, xdp_md},
-    programs::XdpContext,
-};
 use limiter_common::{
     addr::{Addr, Family},
     decide::decide,
@@ -15,13 +11,13 @@ use limiter_common::{
     map::{FailOpen, SourceKey},
     packet::{self, Segment, Stop, Tcp},
     policy::{Policy, UNGUARDED},
-    reply::{self, Reset},
+    reply::Reset,
     verdict::{PassReason, Point, Verdict},
 };
 
 use crate::{
-    account, account::Subject, at_limit, at_limit::AtLimit, clock, facts, globals, handshake, packet::Frame,
-    reset, store, syn,
+    account, account::Subject, at_limit, at_limit::AtLimit, clock, facts, globals, handshake, hook::Hook,
+    packet::Frame, reset, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -29,9 +25,9 @@ use crate::{
 const CHAIN_MAX: u32 = 4;
 
 /// The packet under judgement, as far as it was read.
-struct Packet<'a> {
-    ctx: &'a XdpContext,
-    frame: Frame<'a>,
+struct Packet<'a, H> {
+    ctx: &'a H,
+    frame: Frame<'a, H>,
     segment: Segment,
     tcp: Tcp,
     policy: &'a Policy,
@@ -39,75 +35,72 @@ struct Packet<'a> {
 }
 
 /// Judges a SYN to a guarded port.
-///
-/// Like [`judge_completing`] a function of its own to the verifier, which so
-/// looks at it once, not once for every way through the headers.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn judge_syn(ctx: *mut xdp_md, segment: u64) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    Packet::read(&ctx, Segment::unpack(segment)).map_or(xdp_action::XDP_PASS, |packet| packet.judge_syn())
+#[inline(always)]
+pub fn judge_syn<H: Hook>(ctx: &H, segment: u64) -> u32 {
+    Packet::read(ctx, Segment::unpack(segment)).map_or(H::PASS, |packet| packet.judge_syn())
 }
 
 /// Judges an ACK from a source that is marked as being at its limit.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn judge_completing(ctx: *mut xdp_md, segment: u64) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    Packet::read(&ctx, Segment::unpack(segment))
-        .map_or(xdp_action::XDP_PASS, |packet| packet.judge_completing())
+#[inline(always)]
+pub fn judge_completing<H: Hook>(ctx: &H, segment: u64) -> u32 {
+    Packet::read(ctx, Segment::unpack(segment)).map_or(H::PASS, |packet| packet.judge_completing())
 }
 
 /// Judges a frame.
 #[inline(always)]
-pub fn run(ctx: &XdpContext) -> u32 {
+pub fn run<H: Hook>(ctx: &H) -> u32 {
+    ctx.prepare();
     let frame = Frame::new(ctx);
     let (segment, tcp) = match walk(&frame) {
         Ok(found) => found,
-        Err((Stop::NotTcp, _)) => return xdp_action::XDP_PASS,
-        Err((Stop::Fragment, family)) => return account::pass_unattributed(PassReason::Fragment, family),
+        Err((Stop::NotTcp, _)) => return H::PASS,
+        Err((Stop::Fragment, family)) => {
+            account::pass_unattributed(PassReason::Fragment, family);
+            return H::PASS;
+        }
         Err((Stop::Unparseable, family)) => {
-            return account::pass_unattributed(PassReason::Unparseable, family);
+            account::pass_unattributed(PassReason::Unparseable, family);
+            return H::PASS;
         }
     };
     let hint = store::service_hint(tcp.destination_port());
     if hint == UNGUARDED {
-        return xdp_action::XDP_PASS;
+        return H::PASS;
     }
     if tcp.is_ack() {
         // For nearly all packets: nobody of the service is at the limit.
-        if at_limit::has_marks(hint) { judge_ack(ctx, &frame, &segment, &tcp) } else { xdp_action::XDP_PASS }
+        if at_limit::has_marks(hint) { judge_ack(ctx, &frame, &segment, &tcp) } else { H::PASS }
     } else if tcp.is_syn() {
-        judge_syn(ctx.ctx, segment.pack())
+        ctx.judge_syn(segment.pack())
     } else {
-        xdp_action::XDP_PASS
+        H::PASS
     }
 }
 
 /// One load says for nearly all sources that they are not at their limit.
 #[inline(always)]
-fn judge_ack(ctx: &XdpContext, frame: &Frame<'_>, segment: &Segment, tcp: &Tcp) -> u32 {
+fn judge_ack<H: Hook>(ctx: &H, frame: &Frame<'_, H>, segment: &Segment, tcp: &Tcp) -> u32 {
     let Some(policy) = store::policy() else {
-        return xdp_action::XDP_PASS;
+        return H::PASS;
     };
     let service = policy.service_of(tcp.destination_port());
     if !policy.service(service).has(Service::ENFORCE | Service::RESET) {
-        return xdp_action::XDP_PASS;
+        return H::PASS;
     }
     let Some(addr) = segment.source(frame) else {
-        return xdp_action::XDP_PASS;
+        return H::PASS;
     };
     let key = SourceKey { addr: policy.source_of(addr), service };
     if AtLimit::of(key.hash(globals::hash_seed())).is_set() {
-        judge_completing(ctx.ctx, segment.pack())
+        ctx.judge_completing(segment.pack())
     } else {
-        xdp_action::XDP_PASS
+        H::PASS
     }
 }
 
 /// Walks to the TCP header; an error tells the family too, where it is known.
 #[inline(always)]
-pub fn walk(frame: &Frame<'_>) -> Result<(Segment, Tcp), (Stop, Family)> {
+pub fn walk(frame: &Frame<'_, impl Hook>) -> Result<(Segment, Tcp), (Stop, Family)> {
     let link = packet::link(frame).map_err(|stop| (stop, Family::V4))?;
     let at = |stop| (stop, link.family);
     let segment = packet::segment::<CHAIN_MAX>(frame, link).map_err(at)?;
@@ -115,9 +108,9 @@ pub fn walk(frame: &Frame<'_>) -> Result<(Segment, Tcp), (Stop, Family)> {
     Ok((segment, tcp))
 }
 
-impl<'a> Packet<'a> {
+impl<'a, H: Hook> Packet<'a, H> {
     #[inline(always)]
-    fn read(ctx: &'a XdpContext, segment: Segment) -> Option<Self> {
+    fn read(ctx: &'a H, segment: Segment) -> Option<Self> {
         let frame = Frame::new(ctx);
         let tcp = segment.header(&frame).ok()?;
         let policy = store::policy()?;
@@ -144,12 +137,13 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     fn judge_syn(&self) -> u32 {
         let Some((source, destination)) = self.addresses() else {
-            return account::pass_unattributed(PassReason::Unparseable, self.segment.family);
+            account::pass_unattributed(PassReason::Unparseable, self.segment.family);
+            return H::PASS;
         };
         if !store::is_local(&destination) {
             let subject = self.subject(source, 0);
             account::record(Point::Syn, Verdict::Pass(PassReason::NotForUs), &subject);
-            return xdp_action::XDP_PASS;
+            return H::PASS;
         }
         let mut judgement = syn::judge::<true>(self.policy, self.service, source);
         if judgement.verdict == Verdict::Pass(PassReason::WithinLimits)
@@ -161,16 +155,12 @@ impl<'a> Packet<'a> {
         }
         account::record(Point::Syn, judgement.verdict, &self.subject(source, judgement.class));
         if let Verdict::Pass(_) = judgement.verdict {
-            return xdp_action::XDP_PASS;
+            return H::PASS;
         }
         if let Some(known) = judgement.source {
             known.note_refused(clock::seconds(clock::now_ns()), judgement.verdict);
         }
-        if judgement.verdict.is_refusal() {
-            self.refuse_syn(source, destination)
-        } else {
-            xdp_action::XDP_PASS
-        }
+        if judgement.verdict.is_refusal() { self.refuse_syn(source, destination) } else { H::PASS }
     }
 
     #[inline(always)]
@@ -183,19 +173,19 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     fn refuse_syn(&self, source: Addr, destination: Addr) -> u32 {
         if !self.policy.service(self.service).has(Service::RESET) {
-            return xdp_action::XDP_DROP;
+            return H::DROP;
         }
         let reset = Reset::answering(&self.tcp, destination, source, self.segment.end - self.segment.tcp);
         reset::send(self.ctx, &self.segment, &reset).unwrap_or_else(|| {
             account::fail_open(FailOpen::NoReset);
-            xdp_action::XDP_DROP
+            H::DROP
         })
     }
 
     #[inline(always)]
     fn judge_completing(&self) -> u32 {
         let Some((addr, destination)) = self.addresses() else {
-            return xdp_action::XDP_PASS;
+            return H::PASS;
         };
         let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };
         let class = store::class_of(self.policy, addr, self.service);
@@ -205,22 +195,22 @@ impl<'a> Packet<'a> {
         let known = facts::of_source(limits, ceiling, self.service, source);
         let Err(reason) = decide(limits, ceiling, &known) else {
             AtLimit::of(key.hash(globals::hash_seed())).clear();
-            return xdp_action::XDP_PASS;
+            return H::PASS;
         };
         let verdict = facts::refused(self.policy, self.service, reason);
         if !verdict.is_refusal()
             || !handshake::completes(self.ctx, &self.frame, &self.segment, addr, destination, &self.tcp)
         {
-            return xdp_action::XDP_PASS;
+            return H::PASS;
         }
         account::record(Point::Ack, verdict, &self.subject(addr, class));
         if let Some(source) = source {
             source.note_refused(clock::seconds(clock::now_ns()), verdict);
         }
         // The kernel answers this by a reset of its own and frees the request socket.
-        if self.frame.store(self.segment.tcp + 12, reply::spoil(&self.tcp)).is_none() {
+        if self.ctx.spoil(self.segment.tcp, &self.tcp).is_none() {
             account::fail_open(FailOpen::NoReset);
         }
-        xdp_action::XDP_PASS
+        H::PASS
     }
 }

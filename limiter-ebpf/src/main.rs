@@ -3,6 +3,7 @@
 //! | program | hook | what it does |
 //! | --- | --- | --- |
 //! | `ingress` | XDP | refuses SYNs, and completing ACKs of sources at their limit, early |
+//! | `ingress_tc` | tc (TCX or clsact) | does the same where another XDP program owns the interface |
 //! | `gate` | `cgroup_skb/ingress` | admits or refuses the segment that completes a handshake: exact |
 //! | `charge` | `sock_ops` | counts a connection as it becomes established |
 //! | `release` | `tp_btf/tcp_destroy_sock` | takes it off when the kernel destroys the socket |
@@ -29,6 +30,7 @@ mod facts;
 mod gate;
 mod globals;
 mod handshake;
+mod hook;
 mod ingress;
 mod iterators;
 mod maps;
@@ -41,14 +43,20 @@ mod store;
 mod syn;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, sock_ops, xdp},
-    programs::{BtfTracePointContext, SkBuffContext, SockOpsContext, XdpContext},
+    macros::{btf_tracepoint, cgroup_skb, classifier, sock_ops, xdp},
+    programs::{BtfTracePointContext, SkBuffContext, SockOpsContext, TcContext, XdpContext},
 };
 
 /// Judges a frame as it arrives.
 #[xdp(frags)]
 pub fn ingress(ctx: XdpContext) -> u32 {
     ingress::run(&ctx)
+}
+
+/// Judges a frame as it arrives, after the socket buffer was made.
+#[classifier]
+pub fn ingress_tc(ctx: TcContext) -> i32 {
+    ingress::run(&ctx) as i32
 }
 
 /// Judges a segment as it meets its socket.

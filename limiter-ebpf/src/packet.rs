@@ -1,36 +1,33 @@
-//! The only code that turns an offset into a pointer: bytes of a frame in XDP,
-//! bytes of a socket buffer at the gate.
+//! The only code that turns an offset into a pointer: bytes of a frame as it
+//! arrives, bytes of a socket buffer at the gate.
 //!
 //! Both hand out copies, so nothing above them can hold on to packet memory
 //! longer than the check that covers it.
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{
-    EbpfContext as _,
-    helpers::generated::bpf_skb_load_bytes,
-    programs::{SkBuffContext, XdpContext},
-};
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use limiter_common::packet::Bytes;
 
-/// The frame under XDP.
-#[derive(Clone, Copy)]
-pub struct Frame<'a> {
-    ctx: &'a XdpContext,
+use crate::hook::Hook;
+
+/// A frame as it arrives.
+pub struct Frame<'a, H> {
+    hook: &'a H,
 }
 
-impl<'a> Frame<'a> {
-    /// Wraps the frame of an XDP program.
+impl<'a, H: Hook> Frame<'a, H> {
+    /// Wraps the frame of a program.
     #[inline(always)]
-    pub fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx }
+    pub fn new(hook: &'a H) -> Self {
+        Self { hook }
     }
 
     /// Returns a pointer to `N` bytes at `offset`, if the frame has them.
     #[inline(always)]
     pub fn at<const N: usize>(&self, offset: u32) -> Option<*mut [u8; N]> {
-        let start = self.ctx.data() + offset as usize;
-        if start + N > self.ctx.data_end() {
+        let start = self.hook.data() + offset as usize;
+        if start + N > self.hook.data_end() {
             return None;
         }
         Some(start as *mut [u8; N])
@@ -39,14 +36,11 @@ impl<'a> Frame<'a> {
     /// Overwrites `N` bytes at `offset`, if the frame has them.
     #[inline(always)]
     pub fn store<const N: usize>(&self, offset: u32, bytes: [u8; N]) -> Option<()> {
-        let at = self.at::<N>(offset)?;
-        // SAFETY: `at` checked that the `N` bytes lie inside the frame; packets promise no alignment.
-        unsafe { at.write_unaligned(bytes) };
-        Some(())
+        self.hook.overwrite(offset, bytes)
     }
 }
 
-impl Bytes for Frame<'_> {
+impl<H: Hook> Bytes for Frame<'_, H> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let at = self.at::<N>(offset)?;

@@ -4,18 +4,13 @@
 //! extension headers are not repeated), and the frame goes back where it came
 //! from. A budget per CPU bounds what a flood can make us send.
 
-use aya_ebpf::{
-    bindings::xdp_action,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
-    programs::XdpContext,
-};
 use limiter_common::{
     addr::Family,
     packet::{Bytes, Segment},
     reply::Reset,
 };
 
-use crate::{clock, maps, packet::Frame};
+use crate::{clock, hook::Hook, maps, packet::Frame};
 
 /// Resets a CPU sends in a second; beyond it refusals are silent. A choice:
 /// far above what refused clients need, far below what a link notices.
@@ -35,17 +30,17 @@ struct Ethernet {
 
 /// Turns the frame into a reset and sends it back; `None` if that can't be done.
 #[inline(always)]
-pub fn send(ctx: &XdpContext, segment: &Segment, reset: &Reset) -> Option<u32> {
+pub fn send<H: Hook>(ctx: &H, segment: &Segment, reset: &Reset) -> Option<u32> {
     if !is_within_budget() {
-        return Some(xdp_action::XDP_DROP);
+        return Some(H::DROP);
     }
     match (segment.ip, segment.family) {
-        (14, Family::V4) => rewrite::<14, 20>(ctx, segment, reset),
-        (14, Family::V6) => rewrite::<14, 40>(ctx, segment, reset),
-        (18, Family::V4) => rewrite::<18, 20>(ctx, segment, reset),
-        (18, Family::V6) => rewrite::<18, 40>(ctx, segment, reset),
-        (22, Family::V4) => rewrite::<22, 20>(ctx, segment, reset),
-        (22, Family::V6) => rewrite::<22, 40>(ctx, segment, reset),
+        (14, Family::V4) => rewrite::<H, 14, 20>(ctx, segment, reset),
+        (14, Family::V6) => rewrite::<H, 14, 40>(ctx, segment, reset),
+        (18, Family::V4) => rewrite::<H, 18, 20>(ctx, segment, reset),
+        (18, Family::V6) => rewrite::<H, 18, 40>(ctx, segment, reset),
+        (22, Family::V4) => rewrite::<H, 22, 20>(ctx, segment, reset),
+        (22, Family::V6) => rewrite::<H, 22, 40>(ctx, segment, reset),
         _ => None,
     }
 }
@@ -67,26 +62,13 @@ fn is_within_budget() -> bool {
 }
 
 #[inline(always)]
-fn rewrite<const LINK_LEN: u32, const IP_LEN: u32>(
-    ctx: &XdpContext,
+fn rewrite<H: Hook, const LINK_LEN: u32, const IP_LEN: u32>(
+    ctx: &H,
     segment: &Segment,
     reset: &Reset,
 ) -> Option<u32> {
-    let frame = Frame::new(ctx);
-    let ethernet = Ethernet::read::<LINK_LEN>(&frame)?;
-    let excess = segment.tcp - (LINK_LEN + IP_LEN);
-    // SAFETY: the context is that of the running program. Shrinks only: the TCP
-    // header lies at or behind where the headers written below put it.
-    if excess != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, excess as i32) } != 0 {
-        return None;
-    }
-    // SAFETY: as above.
-    let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
-    let wanted = LINK_LEN + IP_LEN + TCP_LEN;
-    // SAFETY: as above.
-    if unsafe { bpf_xdp_adjust_tail(ctx.ctx, (wanted as i32).wrapping_sub(len as i32)) } != 0 {
-        return None;
-    }
+    let ethernet = Ethernet::read::<LINK_LEN>(&Frame::new(ctx))?;
+    ctx.cut(segment.tcp - (LINK_LEN + IP_LEN), LINK_LEN + IP_LEN + TCP_LEN)?;
     let frame = Frame::new(ctx);
     ethernet.write_back::<LINK_LEN>(&frame)?;
     // Not the family of the addresses: an IPv6 packet may carry v4-mapped ones.
@@ -98,12 +80,12 @@ fn rewrite<const LINK_LEN: u32, const IP_LEN: u32>(
             store_words(&frame, LINK_LEN + 24, reset.to.words_be)?;
         }
     }
-    frame.store(LINK_LEN + IP_LEN, reset.tcp())?;
-    Some(xdp_action::XDP_TX)
+    ctx.store_reset(LINK_LEN + IP_LEN, reset)?;
+    Some(ctx.send_back())
 }
 
 #[inline(always)]
-fn store_words(frame: &Frame<'_>, offset: u32, [a, b, c, d]: [u32; 4]) -> Option<()> {
+fn store_words(frame: &Frame<'_, impl Hook>, offset: u32, [a, b, c, d]: [u32; 4]) -> Option<()> {
     frame.store(offset, a.to_ne_bytes())?;
     frame.store(offset + 4, b.to_ne_bytes())?;
     frame.store(offset + 8, c.to_ne_bytes())?;
@@ -112,7 +94,7 @@ fn store_words(frame: &Frame<'_>, offset: u32, [a, b, c, d]: [u32; 4]) -> Option
 
 impl Ethernet {
     #[inline(always)]
-    fn read<const LINK_LEN: u32>(frame: &Frame<'_>) -> Option<Self> {
+    fn read<const LINK_LEN: u32>(frame: &Frame<'_, impl Hook>) -> Option<Self> {
         let mut tags = [[0; 4]; 2];
         if LINK_LEN > ETHERNET_LEN {
             tags[0] = frame.load(ETHERNET_LEN - 2)?;
@@ -129,7 +111,7 @@ impl Ethernet {
     }
 
     #[inline(always)]
-    fn write_back<const LINK_LEN: u32>(&self, frame: &Frame<'_>) -> Option<()> {
+    fn write_back<const LINK_LEN: u32>(&self, frame: &Frame<'_, impl Hook>) -> Option<()> {
         frame.store(0, self.source)?;
         frame.store(6, self.destination)?;
         if LINK_LEN > ETHERNET_LEN {

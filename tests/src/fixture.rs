@@ -12,7 +12,9 @@ use std::net::IpAddr;
 
 use aya::Ebpf;
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key};
-use aya::programs::{CgroupSkb, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{
+    CgroupSkb, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, TestRunResult, Xdp,
+};
 use limiter_common::addr::{Addr, Family};
 use limiter_common::event::Explanation;
 use limiter_common::map::{
@@ -34,7 +36,45 @@ const SEED: u64 = 0x5eed_0f11_317e_4a11;
 /// Shortest frame that `BPF_PROG_TEST_RUN` takes (an Ethernet header).
 pub const FRAME_BYTES_MIN: usize = 14;
 
-/// What XDP does with a frame (`enum xdp_action`, `include/uapi/linux/bpf.h`).
+/// Where frames are judged as they arrive; the verdicts are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// XDP, by the program `ingress`.
+    Xdp,
+    /// tc, by the program `ingress_tc`.
+    Tc,
+}
+
+impl Place {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Xdp, Self::Tc];
+
+    /// Returns whether the kernel runs this frame here: it refuses a socket buffer without payload, and one of
+    /// IP whose header is not whole (`bpf_prog_test_run_skb`, `net/bpf/test_run.c`).
+    #[must_use]
+    pub fn takes(self, frame: &[u8]) -> bool {
+        let payload_min = match frame.get(12..FRAME_BYTES_MIN) {
+            Some([0x08, 0x00]) => 20,
+            Some([0x86, 0xdd]) => 40,
+            _ => 1,
+        };
+        self == Self::Xdp || frame.len() >= FRAME_BYTES_MIN + payload_min
+    }
+
+    /// Returns what an action is called here (`enum xdp_action`, `include/uapi/linux/bpf.h`; `TC_ACT_*`,
+    /// `include/uapi/linux/pkt_cls.h`).
+    fn action(self, returned: u32) -> Option<Action> {
+        const UNSPEC: u32 = u32::MAX;
+        match (self, returned) {
+            (Self::Xdp, 1) | (Self::Tc, 2) => Some(Action::Drop),
+            (Self::Xdp, 2) | (Self::Tc, UNSPEC) => Some(Action::Pass),
+            (Self::Xdp, 3) | (Self::Tc, 7) => Some(Action::Tx),
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Loses it.
@@ -63,7 +103,7 @@ pub struct Count {
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What XDP did with it.
+    /// What the program did with it.
     pub action: Action,
     /// The frame as the program left it.
     pub bytes: Vec<u8>,
@@ -71,6 +111,7 @@ pub struct Outcome {
 
 /// The programs, loaded.
 pub struct Fixture {
+    place: Place,
     ebpf: Ebpf,
     policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
     tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
@@ -170,40 +211,42 @@ impl Fixture {
         self.budgets.set(0, budgets, 0).expect("writing budgets");
     }
 
-    /// Runs a frame through `ingress`.
+    /// Runs a frame through the program of the place.
     #[must_use]
     pub fn run(&self, frame: &[u8]) -> Outcome {
-        let (action, bytes) = self.run_program("ingress", frame);
-        let action = match action {
-            1 => Action::Drop,
-            2 => Action::Pass,
-            3 => Action::Tx,
-            other => panic!("`ingress` returned {other}"),
+        let (returned, bytes) = match self.place {
+            Place::Xdp => run_program(|options| self.xdp("ingress").test_run(options), frame),
+            Place::Tc => run_program(|options| self.tc().test_run(options), frame),
         };
+        let action = self.place.action(returned);
+        let action = action.unwrap_or_else(|| panic!("at {:?} the program returned {returned}", self.place));
         Outcome { action, bytes }
+    }
+
+    /// Returns where frames are judged.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Asks the read-only twin about a frame; `None` if it has no answer.
     #[must_use]
     pub fn explain(&self, frame: &[u8]) -> Option<Explanation> {
-        let (action, bytes) = self.run_program("explain", frame);
+        let (action, bytes) = run_program(|options| self.xdp("explain").test_run(options), frame);
         let answer = || Explanation::read_from_prefix(&bytes).ok().map(|(explanation, _)| explanation);
         (action == 2).then(answer).flatten()
-    }
-
-    fn run_program(&self, name: &str, frame: &[u8]) -> (u32, Vec<u8>) {
-        let mut out = vec![0; frame.len()];
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-        let result = self.xdp(name).test_run(options).unwrap_or_else(|e| panic!("running `{name}`: {e:?}"));
-        out.truncate(result.data_size_out as usize);
-        (result.return_value, out)
     }
 
     /// Returns an XDP program.
     #[must_use]
     pub fn xdp(&self, name: &str) -> &Xdp {
         self.ebpf.program(name).and_then(|program| program.try_into().ok()).expect("an XDP program")
+    }
+
+    /// Returns the program of tc.
+    #[must_use]
+    pub fn tc(&self) -> &SchedClassifier {
+        self.ebpf.program("ingress_tc").and_then(|program| program.try_into().ok()).expect("a classifier")
     }
 
     /// Returns the gate.
@@ -255,6 +298,18 @@ impl Fixture {
     pub fn fail_opens(&self, why: FailOpen) -> u64 {
         self.fail_opens.get(&(why as u32), 0).expect("reading doubts").iter().sum()
     }
+}
+
+/// Returns what a program returned on a frame, and the frame as it left it.
+fn run_program(
+    program: impl FnOnce(TestRunOptions<'_>) -> Result<TestRunResult, ProgramError>,
+    frame: &[u8],
+) -> (u32, Vec<u8>) {
+    let mut out = vec![0; frame.len()];
+    let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+    let result = program(options).unwrap_or_else(|e| panic!("running a program: {e:?}"));
+    out.truncate(result.data_size_out as usize);
+    (result.return_value, out)
 }
 
 fn at_limit_bucket(hash: u64) -> u32 {

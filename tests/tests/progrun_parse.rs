@@ -1,4 +1,4 @@
-//! Every way through the headers, one frame at a time, on the program `ingress`.
+//! Every way through the headers, one frame at a time, in XDP and in tc.
 //!
 //! - lengths: `frames_cut_*`, `padding_*`, `lengths_*`
 //! - link: `vlan_tags_*`, `frames_without_*`
@@ -12,7 +12,7 @@ use limiter_common::map::FailOpen;
 use limiter_common::policy::{CLASS_DEFAULT, UNGUARDED};
 use limiter_common::verdict::{PassReason, Point, Verdict};
 use limiter_tests::fixture::{
-    Action, Count, FAMILIES, FRAME_BYTES_MIN, Fixture, HOSTS, IMAP, Judge, KERNEL, Law, SMTP,
+    Action, Count, FAMILIES, FRAME_BYTES_MIN, Fixture, HOSTS, IMAP, Judge, KERNEL, Law, Place, SMTP,
 };
 use limiter_tests::frame::{Extension, Flags, Fragment, Frame, TPID_8021AD, Tcp, Transport};
 use limiter_tests::require;
@@ -261,7 +261,7 @@ fn long_chains_meet_the_gate() {
     }
 }
 
-/// SYN without ACK and RST is judged; everything else passes XDP, and nothing is counted.
+/// SYN without ACK and RST is judged; everything else passes, and nothing is counted.
 #[test]
 fn every_combination_of_flags() {
     require!(KERNEL);
@@ -327,15 +327,17 @@ fn packets_to_others_are_not_for_us() {
 #[test]
 fn without_a_policy_everything_passes() {
     require!(KERNEL);
-    let mut fixture = Fixture::load();
-    for [server, source, _] in HOSTS {
-        assert_eq!(fixture.run(&Frame::syn(source, server).to_bytes()).action, Action::Pass);
-        assert_eq!(fixture.fail_opens(FailOpen::NoPolicy), 0, "nobody guards the port");
+    for place in Place::ALL {
+        let mut fixture = Fixture::load_at(place);
+        for [server, source, _] in HOSTS {
+            assert_eq!(fixture.run(&Frame::syn(source, server).to_bytes()).action, Action::Pass);
+            assert_eq!(fixture.fail_opens(FailOpen::NoPolicy), 0, "nobody guards the port");
+        }
+        fixture.hint_every_port(1);
+        for (n, [server, source, _]) in (1..).zip(HOSTS) {
+            assert_eq!(fixture.run(&Frame::syn(source, server).to_bytes()).action, Action::Pass);
+            assert_eq!(fixture.fail_opens(FailOpen::NoPolicy), n);
+        }
+        assert_eq!(fixture.counted(), [], "nobody knows whom to count it for");
     }
-    fixture.hint_every_port(1);
-    for (n, [server, source, _]) in (1..).zip(HOSTS) {
-        assert_eq!(fixture.run(&Frame::syn(source, server).to_bytes()).action, Action::Pass);
-        assert_eq!(fixture.fail_opens(FailOpen::NoPolicy), n);
-    }
-    assert_eq!(fixture.counted(), [], "nobody knows whom to count it for");
 }

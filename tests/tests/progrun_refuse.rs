@@ -1,4 +1,4 @@
-//! How a SYN is refused, byte by byte, on the program `ingress`.
+//! How a SYN is refused, byte by byte, in XDP and in tc.
 //!
 //! - the reset: `a_reset_*`, `resets_*`, `regression_*`
 //! - silence: `drop_*`; watching: `observe_*`
@@ -9,7 +9,9 @@ use limiter_common::addr::Family;
 use limiter_common::gcra::Quota;
 use limiter_common::limits::{Limits, Service};
 use limiter_common::verdict::{Point, RefuseReason, Verdict};
-use limiter_tests::fixture::{Action, Count, FAMILIES, Fixture, Judge, KERNEL, LIMIT, Rules, SMTP, now_ns};
+use limiter_tests::fixture::{
+    Action, Count, FAMILIES, Fixture, Judge, KERNEL, LIMIT, Place, Rules, SMTP, now_ns,
+};
 use limiter_tests::frame::{Extension, Flags, Frame, Reply, TPID_8021AD, Tcp};
 use limiter_tests::require;
 
@@ -67,8 +69,11 @@ fn a_reset_answers_the_very_syn() {
                 for (shape, frame) in shapes(frame) {
                     let what = format!("{family:?}, {tags} tags, {shape}, {segment:?}");
                     judge.expect_one(&what, &frame.to_bytes(), Action::Tx, Some(refused(family)));
-                    let reset = judge.fixture.run(&frame.to_bytes()).bytes;
+                    let mut resets: Vec<_> =
+                        judge.fixtures().map(|fixture| fixture.run(&frame.to_bytes()).bytes).collect();
                     judge.forget_counts();
+                    let reset = resets.swap_remove(0);
+                    assert_eq!(resets, [reset.clone()], "the same in XDP and in tc: {what}");
                     let ip_len = if family == Family::V4 { 20 } else { 40 };
                     assert_eq!(reset.len(), 14 + 4 * tags + ip_len + 20, "headers and no more: {what}");
                     let reply = Reply::parse(&reset).unwrap_or_else(|| panic!("no reset: {what}"));
@@ -92,33 +97,39 @@ fn a_reset_answers_the_very_syn() {
 fn resets_have_a_budget() {
     require!(KERNEL);
     let mut judge = Judge::new();
+    // Two seconds, since the clock may tick between the writing and the run.
     let spend = |judge: &mut Judge, sent: u64| {
-        // Two seconds, since the clock may tick between the writing and the run.
         let second = now_ns() / SECOND_NS;
-        judge.fixture.set_resets_sent(second, sent);
-        second
+        judge.fixtures().for_each(|fixture| fixture.set_resets_sent(second, sent));
     };
     for (family, [server, _, client]) in FAMILIES {
         let frame = Frame::syn(client, server).to_bytes();
         spend(&mut judge, RESETS_PER_SECOND - 1);
         judge.expect_one("the last of the budget", &frame, Action::Tx, Some(refused(family)));
-        // A tick between writing and running renews the budget: at most one attempt of ten can meet it.
-        let silent = (0..10).any(|_| {
-            let second = spend(&mut judge, RESETS_PER_SECOND);
-            let outcome = judge.fixture.run(&frame);
-            judge.forget_counts();
-            assert!(outcome.action == Action::Drop || now_ns() / SECOND_NS != second, "{outcome:?}");
-            outcome.action == Action::Drop && outcome.bytes == frame
-        });
-        assert!(silent, "beyond the budget the frame is lost, and left as it was");
-        judge.fixture.set_resets_sent(now_ns() / SECOND_NS - 1, u64::MAX / 2);
+        for fixture in judge.fixtures() {
+            assert!(is_silent_beyond_the_budget(fixture, &frame), "lost, and left as it was: {family:?}");
+        }
+        judge.forget_counts();
+        let before = now_ns() / SECOND_NS - 1;
+        judge.fixtures().for_each(|fixture| fixture.set_resets_sent(before, u64::MAX / 2));
         judge.expect_one("the next second", &frame, Action::Tx, Some(refused(family)));
     }
 }
 
+/// A tick between writing and running renews the budget: at most one attempt of ten can meet it.
+fn is_silent_beyond_the_budget(fixture: &mut Fixture, frame: &[u8]) -> bool {
+    (0..10).any(|_| {
+        let second = now_ns() / SECOND_NS;
+        fixture.set_resets_sent(second, RESETS_PER_SECOND);
+        let outcome = fixture.run(frame);
+        assert!(outcome.action == Action::Drop || now_ns() / SECOND_NS != second, "{outcome:?}");
+        outcome.action == Action::Drop && outcome.bytes == frame
+    })
+}
+
 /// A fixture with one source at its limit, in a service with these flags.
-fn with_flags(flags: u32) -> Fixture {
-    let mut fixture = Fixture::load();
+fn with_flags(place: Place, flags: u32) -> Fixture {
+    let mut fixture = Fixture::load_at(place);
     let service = Service { flags, ..Service::default() };
     let limits = Limits::limited(LIMIT, Quota::NONE);
     fixture.apply(&Rules::default().service(1, &[25], service).limits(1, 0, limits));
@@ -133,12 +144,14 @@ fn with_flags(flags: u32) -> Fixture {
 #[test]
 fn drop_is_silence() {
     require!(KERNEL);
-    let fixture = with_flags(Service::ENFORCE);
-    for (family, [server, _, client]) in FAMILIES {
-        let frame = Frame::syn(client, server).vlan(7).to_bytes();
-        let outcome = fixture.run(&frame);
-        assert_eq!((outcome.action, outcome.bytes), (Action::Drop, frame), "{family:?}");
-        assert!(fixture.counted().contains(&(refused(family), 1)), "{family:?}");
+    for place in Place::ALL {
+        let fixture = with_flags(place, Service::ENFORCE);
+        for (family, [server, _, client]) in FAMILIES {
+            let frame = Frame::syn(client, server).vlan(7).to_bytes();
+            let outcome = fixture.run(&frame);
+            assert_eq!((outcome.action, outcome.bytes), (Action::Drop, frame), "{family:?}, {place:?}");
+            assert!(fixture.counted().contains(&(refused(family), 1)), "{family:?}, {place:?}");
+        }
     }
 }
 
@@ -146,8 +159,9 @@ fn drop_is_silence() {
 #[test]
 fn observe_passes_what_it_would_refuse() {
     require!(KERNEL);
-    for flags in [0, Service::RESET, Service::ENFORCE | Service::RESET | Service::SUSPENDED] {
-        let fixture = with_flags(flags);
+    let flags = [0, Service::RESET, Service::ENFORCE | Service::RESET | Service::SUSPENDED];
+    for (place, flags) in Place::ALL.iter().flat_map(|place| flags.map(|flags| (*place, flags))) {
+        let fixture = with_flags(place, flags);
         for (family, [server, _, client]) in FAMILIES {
             let frame = Frame::syn(client, server).to_bytes();
             let outcome = fixture.run(&frame);
@@ -165,8 +179,10 @@ fn regression_a_mapped_source_gets_a_reset_of_the_wrong_family() {
     let mut judge = Judge::new();
     let frame = Frame::syn("[::ffff:192.0.2.20]:4000", "[2001:db8::1]:25");
     judge.expect_one("a v4-mapped source", &frame.to_bytes(), Action::Tx, Some(refused(Family::V6)));
-    let reset = judge.fixture.run(&frame.to_bytes()).bytes;
+    for fixture in judge.fixtures() {
+        let reset = fixture.run(&frame.to_bytes()).bytes;
+        let reply = Reply::parse(&reset).expect("the reset is a segment of IPv6");
+        assert!(reply.refuses(frame.source, frame.destination, 0), "{reply:?}");
+    }
     judge.forget_counts();
-    let reply = Reply::parse(&reset).expect("the reset is a segment of IPv6");
-    assert!(reply.refuses(frame.source, frame.destination, 0), "{reply:?}");
 }
