@@ -1,6 +1,11 @@
 //! `limiterd`: parses what was typed, and leaves the rest to the library.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use limiter_user::{
@@ -34,15 +39,16 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let bad_config = |errors| {
-        eprintln!("{errors}");
+        say(io::stderr(), errors);
         BAD_CONFIG.into()
     };
     if args.check {
         return Config::load(&args.config).map_or_else(bad_config, |config| {
             for warning in config.warnings() {
-                eprintln!("warning: {warning}");
+                say(io::stderr(), format_args!("warning: {warning}"));
             }
-            println!("{} is good, hash {}", args.config.display(), config.hash());
+            let (file, hash) = (args.config.display(), config.hash());
+            say(io::stdout(), format_args!("{file} is good, hash {hash}"));
             ExitCode::SUCCESS
         });
     }
@@ -54,10 +60,15 @@ fn main() -> ExitCode {
     match run(boot) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("limiterd: {}", chain(&error));
+            say(io::stderr(), format_args!("limiterd: {}", chain(&error)));
             FAILED.into()
         }
     }
+}
+
+/// Tells people something. Whoever reads no further, as `head` does, changes nothing of the outcome.
+fn say(mut to: impl Write, what: impl Display) {
+    drop(writeln!(to, "{what}"));
 }
 
 /// Runs on one thread; the packet path has one of its own.

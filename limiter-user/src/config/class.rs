@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use limiter_common::names::PREFIXES;
+
 use super::{
     model::{Class, ClassPrefix, ClassTreatment, Service},
     owner::Owners,
@@ -23,6 +25,7 @@ pub(super) fn classes(raw: &RawConfig, services: &[Service], problems: &mut Prob
         let help = format!("there can be {CLASSES_MAX}; a class can have any number of prefixes");
         problems.add(extra.head.span.clone(), message, help);
     }
+    refuse_too_many_prefixes(raw, problems);
     let mut names = HashMap::new();
     let mut owners = Owners::default();
     raw.classes
@@ -49,6 +52,17 @@ pub(super) fn classes(raw: &RawConfig, services: &[Service], problems: &mut Prob
             }
         })
         .collect()
+}
+
+/// Notes the first prefix that no policy has room for, wherever it is listed.
+fn refuse_too_many_prefixes(raw: &RawConfig, problems: &mut Problems) {
+    let listed =
+        || raw.classes.iter().filter_map(|class| class.prefixes.as_ref()).flat_map(|list| &list.value);
+    if let Some(extra) = listed().nth(PREFIXES) {
+        let message = format!("{} prefixes are too many", listed().count());
+        let help = format!("there can be {PREFIXES}: join neighbours into wider ones");
+        problems.add(extra.span.clone(), message, help);
+    }
 }
 
 fn treatment(raw: &RawClass, problems: &mut Problems) -> ClassTreatment {

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::errno::Errno;
 use serde::Serialize;
 
 use super::problem::Problems;
@@ -95,7 +96,10 @@ impl ConfigErrors {
             }
             io::ErrorKind::PermissionDenied => "run as root, or make the file readable",
             io::ErrorKind::IsADirectory => "name a file",
-            _ => "",
+            _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+                "name the file itself: the symbolic link leads back to itself"
+            }
+            _ => "see whether the path is right, and whether the disk can be read",
         };
         Self::without_place(path, format!("cannot read the configuration: {error}"), help)
     }
@@ -106,15 +110,15 @@ impl ConfigErrors {
         problems.add(valid_up_to..valid_up_to + 1, "this byte is not UTF-8", "save the file as UTF-8");
         match problems.finish(path, &text) {
             Err(errors) => errors,
-            Ok(()) => Self::without_place(path, "the file is not UTF-8".to_owned(), "save the file as UTF-8"),
+            Ok(()) => Self::without_place(path, "the file is not UTF-8", "save the file as UTF-8"),
         }
     }
 
-    fn without_place(path: &Path, message: String, help: &str) -> Self {
+    pub(super) fn without_place(path: &Path, message: impl Into<String>, help: &str) -> Self {
         let error = ConfigError {
             file: path.to_owned(),
             place: None,
-            message,
+            message: message.into(),
             help: help.to_owned(),
             related: None,
             excerpt: String::new(),

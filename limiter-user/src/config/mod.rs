@@ -6,6 +6,8 @@
 //!
 //! | module | what it owns |
 //! | --- | --- |
+//! | `file` | the file itself, bounded |
+//! | `syntax` | what helps whoever wrote something that is no TOML |
 //! | `schema` | which keys there are, and what each takes |
 //! | `read` | typed values out of TOML |
 //! | `raw` | the file as it was typed |
@@ -19,7 +21,7 @@
 //! | [`preset`] | address ranges of known balancers, dated |
 //! | [`error`] | mistakes, with place and remedy |
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use sha2::{Digest, Sha256};
 
@@ -30,6 +32,7 @@ pub mod preset;
 
 mod breaker;
 mod class;
+mod file;
 mod head;
 mod owner;
 mod problem;
@@ -38,6 +41,7 @@ mod read;
 mod resolve;
 mod schema;
 mod service;
+mod syntax;
 mod value;
 
 #[cfg(test)]
@@ -65,12 +69,7 @@ impl Config {
     ///
     /// Everything that is wrong with it, or that it cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let bytes = fs::read(path).map_err(|error| ConfigErrors::unreadable(path, &error))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let utf8 = error.utf8_error();
-            ConfigErrors::not_text(path, error.as_bytes(), utf8.valid_up_to())
-        })?;
-        Self::parse(&text, path)
+        Self::parse(&file::read(path)?, path)
     }
 
     /// Checks a text; `name` is what errors call it.

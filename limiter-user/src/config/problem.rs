@@ -56,6 +56,8 @@ impl Problems {
             return Ok(());
         }
         self.found.sort_by_key(|problem| problem.span.start);
+        // A bracket that is missing a thousand times over is one mistake.
+        self.found.dedup_by(|next, first| next.span == first.span && next.message == first.message);
         let omitted = self.found.len().saturating_sub(SHOWN_MAX);
         let shown = self.found.into_iter().take(SHOWN_MAX);
         Err(ConfigErrors { errors: shown.map(|problem| problem.locate(file, text)).collect(), omitted })

@@ -8,7 +8,7 @@ use super::{
     head::Head,
     problem::Problems,
     read::{At, OrWord, Reader},
-    schema,
+    schema, syntax,
 };
 
 /// The whole file.
@@ -106,12 +106,8 @@ impl RawConfig {
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             for error in errors {
-                let help = if error.message().contains("duplicate key") {
-                    "keep one of the two"
-                } else {
-                    "the file is TOML: `key = value` lines below [table] lines, text in quotes"
-                };
-                problems.add(error.span().unwrap_or_default(), error.message(), help);
+                let (span, message) = (error.span().unwrap_or_default(), error.message());
+                problems.add(span, message, syntax::help(message));
             }
             return Self { head: Head::torn(), ..Self::default() };
         }

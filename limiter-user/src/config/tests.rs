@@ -1,7 +1,8 @@
-//! Cases: defaults; every key; the hash; warnings; several mistakes at once;
-//! files that cannot be read.
+//! Cases: defaults; every key; the hash; warnings; several mistakes at once.
+//!
+//! Single mistakes are rows of the table in `broken`.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::*;
 
@@ -227,37 +228,4 @@ fn a_flood_of_mistakes_is_cut_short() {
         errors(&format!("{SERVICE}[[class]]\nname = \"a\"\nexempt = true\nprefixes = [{prefixes}]\n"));
     assert_eq!((errors.count(), errors.iter().count()), (100_000, 100));
     assert!(errors.to_string().contains("... and 99900 more"));
-}
-
-/// More services and classes than there are ids are named with the limit.
-#[test]
-fn too_many_tables_are_refused() {
-    let service = |n: u32| format!("[[service]]\nname = \"s{n}\"\nports = [{n}]\n");
-    let services = (1..=16).map(service).collect::<Vec<_>>().concat();
-    let shown = errors(&services).to_string();
-    assert!(shown.starts_with("test.toml:46:1: error: 16 services are too many"), "{shown}");
-    let class = |n: u32| format!("[[class]]\nname = \"c{n}\"\nprefixes = [\"::{n}\"]\nexempt = true\n");
-    let classes = (1..=29).map(class).collect::<Vec<_>>().concat();
-    let shown = errors(&format!("{SERVICE}{classes}")).to_string();
-    assert!(shown.starts_with("test.toml:116:1: error: 29 classes are too many"), "{shown}");
-    assert!(shown.contains("there can be 28"), "{shown}");
-}
-
-/// A file that is absent, a directory or no text is refused with its name and a remedy.
-#[test]
-fn unreadable_files_are_named() {
-    let dir = std::env::temp_dir().join(format!("limiter-config-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let latin1 = dir.join("latin1.toml");
-    fs::write(&latin1, b"mode = \"observe\"\n# caf\xe9\n").unwrap();
-    let shown = |path: &Path| Config::load(path).unwrap_err().to_string();
-    let absent = shown(&dir.join("absent.toml"));
-    assert!(
-        absent.contains("absent.toml: error: cannot read") && absent.contains("help: name an existing"),
-        "{absent}"
-    );
-    assert!(shown(&dir).contains("help: name a file"));
-    let not_text = shown(&latin1);
-    assert!(not_text.contains("latin1.toml:2:6: error: this byte is not UTF-8"), "{not_text}");
-    fs::remove_dir_all(&dir).unwrap();
 }
