@@ -96,6 +96,13 @@ pub struct Reservation {
     pub key: SourceKey,
     /// The class of the source.
     pub class: u32,
+    /// The remote address, unmasked: with the port it tells whose connection this is for,
+    /// whatever policy is in force by the time of the charge.
+    pub addr: Addr,
+    /// The local port.
+    pub port: u32,
+    /// Aligns what follows.
+    pub pad: u32,
     /// What to take off the arrival time if it is given back.
     pub quota_interval_ns: u64,
     /// 0 for none; else a sum of [`Charge::CHARGED`] and [`Charge::IN_TOTAL`].
@@ -210,7 +217,7 @@ impl FailOpen {
 const _: () = assert!(size_of::<SourceKey>() == 20);
 const _: () = assert!(size_of::<Source>() == 32);
 const _: () = assert!(size_of::<Charge>() == 48);
-const _: () = assert!(size_of::<Reservation>() == 40);
+const _: () = assert!(size_of::<Reservation>() == 64);
 const _: () = assert!(size_of::<Total>() == 64);
 const _: () = assert!(size_of::<Counters>() == 8 * CELLS);
 

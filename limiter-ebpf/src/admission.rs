@@ -10,8 +10,8 @@ use limiter_common::{
     decide::decide,
     gcra,
     limits::{Limits, Service},
-    map::{FailOpen, SourceKey},
-    policy::Policy,
+    map::{FailOpen, Reservation, SourceKey},
+    policy::{Policy, UNGUARDED},
     verdict::{PassReason, Point, RefuseReason, Verdict},
     word::{ONE_RESERVED, Word},
 };
@@ -61,21 +61,25 @@ pub extern "C" fn try_admit(addr: *const Addr, place: u64) -> i32 {
     }
     // SAFETY: not null, and the verifier knows that it points to a whole address.
     let addr = unsafe { addr.read() };
-    let Some(policy) = store::policy() else {
+    let Some(policy) = store::policy() else { return PASS };
+    let mut place = Place::unpack(place);
+    // The policy may have changed since the gate looked: what is judged here is judged by this one alone.
+    place.service = policy.service_of(place.port);
+    if place.service == UNGUARDED {
         return PASS;
-    };
-    Candidate::new(policy, Place::unpack(place), addr).admit()
+    }
+    Candidate::new(policy, place, addr).admit()
 }
 
 impl Place {
-    /// Returns the place in one register.
+    /// Returns port and family in one register.
     pub const fn pack(self) -> u64 {
-        (self.service as u64) | (self.port as u64) << 16 | (self.family as u64) << 32
+        (self.port as u64) << 16 | (self.family as u64) << 32
     }
 
     const fn unpack(packed: u64) -> Self {
         let family = if packed >> 32 == 0 { Family::V4 } else { Family::V6 };
-        Self { service: packed as u32 & 0xffff, port: (packed >> 16) as u16, family }
+        Self { service: UNGUARDED, port: (packed >> 16) as u16, family }
     }
 
     /// Returns whom a verdict is attributed to.
@@ -160,8 +164,16 @@ impl<'a> Candidate<'a> {
                 return verdict;
             }
         }
-        let interval_ns = if charged { quota.interval_ns } else { 0 };
-        reservation::note(&self.key, self.class, interval_ns, self.in_total);
+        let reservation = Reservation {
+            key: self.key,
+            class: self.class,
+            addr: self.addr,
+            port: u32::from(self.place.port),
+            pad: 0,
+            quota_interval_ns: if charged { quota.interval_ns } else { 0 },
+            state: 0,
+        };
+        reservation::note(&reservation, self.in_total);
         if self.limits.connections != 0 && word.held() >= self.limits.connections {
             self.mark_at_limit();
         }

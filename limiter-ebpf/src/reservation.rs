@@ -7,6 +7,7 @@
 //! reservation be taken exactly once, whoever comes first.
 
 use limiter_common::{
+    addr::Addr,
     map::{Charge, Reservation, SourceKey},
     word::{ONE_RESERVED, RESERVED_TO_OPEN},
 };
@@ -23,43 +24,57 @@ const NOTHING: u64 = 0;
 /// What was reserved, as the charge takes it over.
 #[derive(Clone, Copy)]
 pub struct Taken {
+    /// Whom it was reserved for.
+    pub key: SourceKey,
     /// The class of the source.
     pub class: u32,
     /// Sum of [`Charge::CHARGED`] and [`Charge::IN_TOTAL`].
     pub bits: u64,
 }
 
-/// Notes what the segment in hand has reserved.
+/// Notes what the segment in hand has reserved; the state follows from `in_total`.
 #[inline(always)]
-pub fn note(key: &SourceKey, class: u32, quota_interval_ns: u64, in_total: bool) {
+pub fn note(reservation: &Reservation, in_total: bool) {
     let Some(at) = maps::RESERVATIONS.get_ptr_mut(0) else {
         return;
     };
     let bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
     // SAFETY: this CPU's value of a live map. The state is 0 here, so nobody reads the rest.
-    unsafe { (*at).key = *key };
+    unsafe { (*at).key = reservation.key };
     // SAFETY: as above.
-    unsafe { (*at).class = class };
+    unsafe { (*at).class = reservation.class };
     // SAFETY: as above.
-    unsafe { (*at).quota_interval_ns = quota_interval_ns };
+    unsafe { (*at).addr = reservation.addr };
+    // SAFETY: as above.
+    unsafe { (*at).port = reservation.port };
+    // SAFETY: as above.
+    unsafe { (*at).quota_interval_ns = reservation.quota_interval_ns };
     // The last sequence number is still there, above the cleared bits.
     let sequence = (atomic::load(state_of(at)) >> SEQUENCE_SHIFT).wrapping_add(1);
     atomic::store(state_of(at), sequence << SEQUENCE_SHIFT | bits);
 }
 
-/// Takes the reservation if it is for this source, and turns its words from reserved to open.
+/// Returns whether this CPU holds a reservation.
 #[inline(always)]
-pub fn convert(key: &SourceKey) -> Option<Taken> {
+pub fn is_held() -> bool {
+    maps::RESERVATIONS.get_ptr_mut(0).is_some_and(|at| atomic::load(state_of(at)) & BITS != NOTHING)
+}
+
+/// Takes the reservation if it is for a connection from this address to this port, and turns its
+/// words from reserved to open.
+#[inline(always)]
+pub fn convert(addr: &Addr, port: u32) -> Option<Taken> {
     let at = maps::RESERVATIONS.get_ptr_mut(0)?;
-    let (reservation, bits) = take(at, Some(key))?;
-    let source = store::source(key)?;
+    let (reservation, bits) = take(at, Some((addr, port)))?;
+    let key = reservation.key;
+    let source = store::source(&key)?;
     source.add_to_word(RESERVED_TO_OPEN);
     if bits & Charge::IN_TOTAL != 0
         && let Some(total) = store::total(key.service)
     {
         atomic::add(total, RESERVED_TO_OPEN);
     }
-    Some(Taken { class: reservation.class, bits })
+    Some(Taken { key, class: reservation.class, bits })
 }
 
 /// Gives back the reservation of this CPU, if there is one.
@@ -103,9 +118,9 @@ fn give_back_once() -> Option<()> {
     Some(())
 }
 
-/// Takes the reservation, whole, if it is for `key` (or for anyone).
+/// Takes the reservation, whole, if it is for this remote address and local port (or for anyone).
 #[inline(always)]
-fn take(at: *mut Reservation, key: Option<&SourceKey>) -> Option<(Reservation, u64)> {
+fn take(at: *mut Reservation, whose: Option<(&Addr, u32)>) -> Option<(Reservation, u64)> {
     let state = atomic::load(state_of(at));
     if state & BITS == NOTHING {
         return None;
@@ -113,10 +128,18 @@ fn take(at: *mut Reservation, key: Option<&SourceKey>) -> Option<(Reservation, u
     // SAFETY: this CPU's value of a live map. A softirq that overwrites it
     // meanwhile changes the sequence number, and the swap below fails.
     let reservation = unsafe { at.read_volatile() };
-    if key.is_some_and(|key| *key != reservation.key) {
+    if whose.is_some_and(|(addr, port)| differ(addr, &reservation.addr) || port != reservation.port) {
         return None;
     }
     atomic::swap(state_of(at), state, state & !BITS).then_some((reservation, state & BITS))
+}
+
+/// Returns whether two addresses differ, word by word: compared whole they become words of eight
+/// bytes, and the compiler then puts them where the verifier allows only four.
+#[inline(always)]
+fn differ(a: &Addr, b: &Addr) -> bool {
+    let word = |n: usize| a.words_be[n] != b.words_be[n];
+    word(0) || word(1) || word(2) || word(3)
 }
 
 #[inline(always)]

@@ -44,7 +44,8 @@ pub fn charge(ctx: &SockOpsContext) {
     }
     let Some(policy) = store::policy() else { return };
     let service = policy.service_of(ctx.local_port() as u16);
-    if service == UNGUARDED {
+    // A policy that does not guard the port may have come into force since the gate.
+    if service == UNGUARDED && !reservation::is_held() {
         return;
     }
     let sk = context::socket_of_event(ctx);
@@ -55,13 +56,17 @@ pub fn charge(ctx: &SockOpsContext) {
     let Some(storage) = create_storage(sk.cast()) else {
         return;
     };
-    let key = connection.key();
-    if let Some(taken) = reservation::convert(&key) {
-        remember(storage, &connection, taken.class, taken.bits);
+    // What the gate judged is charged as it was judged, by one policy from port to limit.
+    let key = if let Some(taken) = reservation::convert(&connection.addr, ctx.local_port()) {
+        remember(storage, &taken.key, connection.addr, taken.class, taken.bits);
+        taken.key
+    } else if service == UNGUARDED {
+        return;
     } else {
         account::fail_open(FailOpen::Ungated);
         count(storage, &connection);
-    }
+        connection.key()
+    };
     if let Some(source) = store::source(&key) {
         source.note_accepted(clock::seconds(clock::now_ns()));
     }
@@ -142,7 +147,7 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
     }
     let in_total = connection.policy.counts_in_total(connection.service, class);
     let bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
-    if !remember(storage, connection, class, bits) {
+    if !remember(storage, &key, connection.addr, class, bits) {
         source.add_to_word(ONE_RESERVED.wrapping_neg());
         return;
     }
@@ -154,16 +159,16 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
 
 /// Notes in the storage what the socket is charged with; returns whether this was the first to do so.
 #[inline(always)]
-fn remember(storage: *mut Charge, connection: &Connection<'_>, class: u32, bits: u64) -> bool {
+fn remember(storage: *mut Charge, key: &SourceKey, addr: Addr, class: u32, bits: u64) -> bool {
     // SAFETY: the storage lives as long as the socket; its state is 0, so nobody reads the rest.
-    unsafe { (*storage).key = connection.key() };
+    unsafe { (*storage).key = *key };
     // SAFETY: as above.
     unsafe { (*storage).class = class };
     // SAFETY: as above.
-    unsafe { (*storage).addr = connection.addr };
+    unsafe { (*storage).addr = addr };
     let first = atomic::swap(state_of(storage), 0, bits);
     if first {
-        add_to_class(connection.service, class, 1);
+        add_to_class(key.service, class, 1);
     }
     first
 }

@@ -103,19 +103,24 @@ fn many_mistakes() -> Vec<u8> {
 }
 
 fn many_syntax_errors() -> Vec<u8> {
-    (1..3_000).map(|n| format!("k{n}=\n")).collect::<String>().into_bytes()
+    (1..3_000).map(|n| format!("k{n}=\n")).collect::<Vec<_>>().concat().into_bytes()
 }
 
 fn sixteen_services() -> Vec<u8> {
     let service = |n: u32| format!("[[service]]\nname = \"s{n}\"\nports = [{n}]\n");
-    (1..=16).map(service).collect::<String>().into_bytes()
+    (1..=16).map(service).collect::<Vec<_>>().concat().into_bytes()
 }
 
 fn many_classes() -> Vec<u8> {
     let class = |n: u32| format!("[[class]]\nname = \"c{n}\"\nprefixes = [\"::{n}\"]\nexempt = true\n");
-    after_service((1..=29).map(class).collect::<String>().as_bytes())
+    after_service((1..=29).map(class).collect::<Vec<_>>().concat().as_bytes())
 }
 
 fn too_many_prefixes() -> Vec<u8> {
-    class_of(&(0..=262_144).map(|n| format!("\"::{:x}:{:04x}\",", n >> 16, n & 0xffff)).collect::<String>())
+    class_of(
+        &(0..=262_144)
+            .map(|n| format!("\"::{:x}:{:04x}\",", n >> 16, n & 0xffff))
+            .collect::<Vec<_>>()
+            .concat(),
+    )
 }

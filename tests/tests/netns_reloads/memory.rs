@@ -1,0 +1,68 @@
+//! What the daemon takes: its own memory, and its maps.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use limiter_tests::daemon::Daemon;
+
+/// What the heap may grow by between the two looks: it keeps some of what was freed. A policy
+/// that stayed with every reload would be some 100 KiB each.
+const RSS_SLACK_KIB: u64 = 2_048;
+/// How many more maps of this kind other daemons on this machine may have made meanwhile.
+const MAPS_SLACK: usize = 40;
+
+/// What is taken at one time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Resident memory of the daemon.
+    rss_kib: u64,
+    /// Descriptors that it has open.
+    descriptors: usize,
+    /// Memory of the maps that it holds by a descriptor.
+    held_maps_bytes: u64,
+    /// Maps in the kernel that were made one at a time: policies and tries, also those that no descriptor holds.
+    single_maps: usize,
+}
+
+impl Memory {
+    /// Looks at a daemon.
+    pub(crate) fn of(daemon: &Daemon<'_>) -> Self {
+        let process = Path::new("/proc").join(daemon.process().pid().to_string());
+        let read =
+            |path: PathBuf| fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let infos: Vec<String> = fs::read_dir(process.join("fdinfo"))
+            .expect("the descriptors of a process of ours can be listed")
+            .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+            .collect();
+        let maps = infos.iter().filter(|info| info.contains("map_type:"));
+        let single =
+            |info: &aya::maps::MapInfo| info.name_as_str().is_some_and(|n| n.starts_with("standalone"));
+        Self {
+            rss_kib: field(&read(process.join("status")), "VmRSS:"),
+            descriptors: infos.len(),
+            held_maps_bytes: maps.map(|info| field(info, "memlock:")).sum(),
+            single_maps: aya::maps::loaded_maps().flatten().filter(single).count(),
+        }
+    }
+
+    /// Panics if more is taken than at an earlier time.
+    pub(crate) fn assert_flat_since(&self, before: &Self) {
+        assert!(
+            self.rss_kib <= before.rss_kib + RSS_SLACK_KIB,
+            "the daemon has grown: {before:?} to {self:?}"
+        );
+        assert_eq!(self.descriptors, before.descriptors, "descriptors");
+        assert_eq!(self.held_maps_bytes, before.held_maps_bytes, "memory of maps");
+        assert!(
+            self.single_maps <= before.single_maps + MAPS_SLACK,
+            "maps stay behind: {before:?} to {self:?}"
+        );
+    }
+}
+
+/// The number behind a name, at the beginning of a line.
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("{name} is in\n{text}"))
+}
