@@ -213,9 +213,7 @@ impl<'a> Daemon<'a> {
     #[track_caller]
     #[must_use]
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let value = self.metric(name, labels);
-        // Exact: formatted without a fraction, or the parse fails.
-        value.to_string().parse().unwrap_or_else(|e| panic!("{name} {labels:?} is {value}: {e}"))
+        metrics::count(name, self.metric(name, labels))
     }
 
     /// How many open connections are charged to a service.

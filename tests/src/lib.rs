@@ -14,6 +14,7 @@
 //! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
 //! | [`replay`] | recorded outages, played against the limiter |
 //! | [`screen`], [`interrupt`] | what programs for people print, and when they are to end |
+//! | [`random`] | cases made from a seed |
 //! | [`host`], [`process`], [`wait`] | requirements, child processes, conditions with a deadline |
 //!
 //! Everything here panics with the cause where a bed cannot be built: that is the
@@ -35,6 +36,7 @@ pub mod mail;
 pub mod metrics;
 pub mod netns;
 pub mod process;
+pub mod random;
 pub mod raw;
 pub mod replay;
 pub mod screen;

@@ -17,6 +17,21 @@ impl Sample {
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
     }
+
+    /// Its value as a count; panics if it is none.
+    #[must_use]
+    #[track_caller]
+    pub fn count(&self) -> u64 {
+        count(&self.name, self.value)
+    }
+}
+
+/// A value as a count; panics, naming it, if it is none.
+#[must_use]
+#[track_caller]
+pub fn count(name: &str, value: f64) -> u64 {
+    // Exact: formatted without a fraction, or the parse fails.
+    value.to_string().parse().unwrap_or_else(|e| panic!("{name} is {value}: {e}"))
 }
 
 /// Reads the text of a scrape; panics at a line that is no sample.

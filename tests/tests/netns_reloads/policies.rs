@@ -3,7 +3,7 @@
 //! On the one port of the load, policy 0 has service `one`, policy 1 has `two`.
 //! Policy 0 exempts IPv4 as `red` and limits IPv6 as `blue`; policy 1 limits
 //! IPv4 as `blue`, by another limit, and denies IPv6 as `red`. Policy 0
-//! enforces, policy 1 observes. So whoever takes port, class, limit or mode
+//! enforces, policy 1 observes, and no circuit breaker makes the first observe too. So whoever takes port, class, limit or mode
 //! from another policy than the rest gives a verdict that is in neither list.
 
 use std::fmt::Write as _;
@@ -73,7 +73,7 @@ impl Policies {
         let second = service("two", PORT, "observe") + &service("one", 26, "observe");
         let text = [first + &exempt + &limited, second + &other_limited + &denied].map(|rest| {
             format!(
-                "interfaces = [\"srv0\"]\n{}connections_per_source = {STEADY_LIMIT}\n{rest}",
+                "interfaces = [\"srv0\"]\n[breaker]\nenabled = false\n{}connections_per_source = {STEADY_LIMIT}\n{rest}",
                 service(STEADY, STEADY_PORT, "enforce")
             )
         });

@@ -9,7 +9,6 @@ mod random;
 mod reference;
 
 use std::collections::BTreeMap;
-use std::env;
 
 use limiter_common::addr::{Addr, Family};
 use limiter_common::event::Explanation;
@@ -20,9 +19,9 @@ use limiter_common::names;
 use limiter_common::verdict::{Point, Verdict};
 use limiter_tests::fixture::{Action, Fixture, KERNEL, Place, Rules, now_ns};
 use limiter_tests::frame::Reply;
+use limiter_tests::random::Random;
 use limiter_tests::require;
 
-use crate::random::Random;
 use crate::reference::{CLASSES, Counted, Judgement, Mode, Rule, SERVICES, World};
 
 const WORLDS: u64 = 260;
@@ -250,9 +249,7 @@ fn tc_agrees_with_the_model() {
 }
 
 fn agrees_at(place: Place) {
-    let seed = env::var("LIMITER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now_ns);
-    println!("LIMITER_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::seeded();
     let mut trial = Trial::new(place);
     let mut before = random::world(&mut random);
     let mut untaken = 0;
@@ -272,7 +269,7 @@ fn agrees_at(place: Place) {
                 }
                 let judged = std::panic::AssertUnwindSafe(|| trial.compare(&world, &frame, written_ns));
                 if let Err(cause) = std::panic::catch_unwind(judged) {
-                    println!("LIMITER_SEED={seed}: world {world_index}, state {state}, frame {n}");
+                    println!("world {world_index}, state {state}, frame {n}");
                     println!("{frame:02x?}\n{:?}\n{world:?}", world.judge(&frame, now_ns()));
                     std::panic::resume_unwind(cause);
                 }

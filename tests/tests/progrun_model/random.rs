@@ -1,40 +1,16 @@
-//! Worlds and frames from one number: the seed that a failure prints makes the same ones again.
+//! Random worlds and frames.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use limiter_tests::frame::{Extension, Flags, Fragment, Frame, TPID_8021AD, Tcp, Transport};
+use limiter_tests::random::Random;
 
 use crate::reference::{CLASSES, Mode, Prefix, Rule, SERVICES, Source, V4_MAPPED, World};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Ports of services 1, 2 and 3, then one of none.
 const PORTS: [(u16, usize); 4] = [(25, 1), (465, 1), (993, 2), (65_535, 3)];
-
-/// `SplitMix64`: small, and the same everywhere.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// One time in `times`.
-    pub(crate) fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.next()).expect("64 bits") % of.len()]
-    }
-}
 
 /// Few networks with few hosts, so that prefixes overlap and sources share keys.
 fn address(random: &mut Random) -> u128 {
