@@ -112,7 +112,7 @@ pub struct ServiceStatus {
     pub breaker: BreakerState,
     /// How well it is.
     pub health: Health,
-    /// Why it is not [`Health::Ok`], in sentences; empty when it is.
+    /// Why it is not [`Health::Ok`], in sentences, the worst first; empty when it is.
     pub reasons: Vec<String>,
     /// Connections open, exempt ones included.
     pub open: u64,

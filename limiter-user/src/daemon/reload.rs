@@ -139,6 +139,9 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         old.classes.iter().map(|class| (class.name.as_str(), class)),
         new.classes.iter().map(|class| (class.name.as_str(), class)),
     ));
+    if old.breaker != new.breaker {
+        changes.push("the thresholds of the circuit breaker changed".to_owned());
+    }
     if old.source != new.source {
         changes.push("the prefix lengths of sources changed".to_owned());
     }

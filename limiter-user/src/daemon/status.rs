@@ -1,5 +1,7 @@
 //! Health and facts at one glance.
 
+use std::cmp::Reverse;
+
 use limiter_common::verdict::Verdict;
 
 use crate::{
@@ -139,8 +141,10 @@ impl Daemon {
         own.extend(self.risks(service, id));
         own.extend(self.breaker_finding(&service.name, snapshot.now));
         let health = worst(findings).max(worst(&own));
-        // What is wrong with the daemon is wrong with each of its services.
-        let reasons = findings.iter().chain(&own).map(|finding| finding.text.clone()).collect();
+        // What is wrong with the daemon is wrong with each of its services; the worst comes first.
+        let mut found: Vec<&Finding> = findings.iter().chain(&own).collect();
+        found.sort_by_key(|finding| Reverse(finding.health));
+        let reasons = found.into_iter().map(|finding| finding.text.clone()).collect();
         ServiceStatus {
             name: service.name.clone(),
             ports: service.ports.clone(),

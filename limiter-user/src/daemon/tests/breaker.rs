@@ -96,6 +96,7 @@ fn a_balancer_whose_every_address_is_refused_opens_it() {
     for part in ["3 of 3 sources", "192.0.2.1", "limiterctl allow 192.0.2.1 --service submission"] {
         assert!(reason.contains(part), "{part} in: {reason}");
     }
+    assert!(reason.starts_with("the circuit breaker is open: "), "the worst comes first: {reason}");
     assert_ne!(bench.health("smtp").0, Health::Failing);
     let metrics = crate::metrics::collect::text(&bench.daemon.snapshot(bench.now)).unwrap();
     assert!(metrics.contains("limiter_breaker_open{service=\"submission\"} 1\n"), "{metrics}");

@@ -71,7 +71,7 @@ fn play(replay: &Replay, screen: Screen, json: bool) -> Result<bool, String> {
     if json {
         println!("{:#}", json!({ "replay": replay.name, "met": met, "acts": report }));
     } else if met {
-        screen.end(Look::Good, "\nEvery figure is met. Nothing stays behind.");
+        screen.end(Look::Good, "\nEvery figure is met.");
     } else {
         screen.end(Look::Bad, "\nA figure is missed.");
     }

@@ -150,7 +150,8 @@ impl Course {
                 let (status, body) = daemon.get("/healthz");
                 let metric = daemon.count("limiter_breaker_open", &[("service", "submission")]);
                 let reason = reason(&body);
-                tell(Look::Plain, format!("/healthz: {status}, {reason}"));
+                let first = reason.split("; ").next().unwrap_or_default();
+                tell(Look::Plain, format!("/healthz: {status}, {first}"));
                 self.opened_at = (status == 503 && metric == 1).then(|| began.elapsed());
                 self.names_the_command = reason.contains("limiterctl allow 35.191.0.");
             }
