@@ -10,6 +10,7 @@
 //! | [`addr`] | addresses in one key space of 16 bytes, masks, hashes |
 //! | [`verdict`] | verdicts, reasons, points |
 //! | [`cell`] | the counter cell of each verdict |
+//! | [`doubt`] | why a packet passed that could not be judged |
 //! | [`limits`] | limits of a class in a service, and how a service enforces them |
 //! | [`gcra`] | the arithmetic of the new-connection quota |
 //! | [`decide`] | the decision itself |
@@ -29,6 +30,7 @@ extern crate std;
 pub mod addr;
 pub mod cell;
 pub mod decide;
+pub mod doubt;
 pub mod event;
 pub mod gcra;
 pub mod limits;

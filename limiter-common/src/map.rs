@@ -12,6 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{addr::Addr, cell::CELLS, names, word::Word};
 
+pub use crate::doubt::FailOpen;
+
 /// Whom a connection is charged to: a source in a service.
 #[repr(C)]
 #[derive(
@@ -37,6 +39,22 @@ pub struct SourceKey {
 }
 
 impl SourceKey {
+    /// Set in `service` of a key that stands for a service as a whole; no entry has such a key.
+    const WHOLE: u32 = 1 << 16;
+
+    /// Returns the key that stands for all sources of a service, in recounts and amendments.
+    #[must_use]
+    pub const fn whole(service: u32) -> Self {
+        Self { addr: Addr { words_be: [0; 4] }, service: service | Self::WHOLE }
+    }
+
+    /// Returns the service that this key stands for as a whole, if it does.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_whole(&self) -> Option<u32> {
+        if self.service & Self::WHOLE == 0 { None } else { Some(self.service & !Self::WHOLE) }
+    }
+
     /// Returns the hash that tags the source's word.
     #[inline(always)]
     #[must_use]
@@ -165,53 +183,6 @@ pub struct ResetBudget {
     pub second: u64,
     /// Resets sent in it.
     pub sent: u64,
-}
-
-/// Why limiter passed a packet that it could not judge, or a count it could not keep; index of `FAIL_OPENS`.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailOpen {
-    /// `SOURCES` is full: the connection passes uncounted.
-    SourcesFull = 0,
-    /// A socket got no storage: the connection is not counted.
-    NoStorage = 1,
-    /// No policy is loaded.
-    NoPolicy = 2,
-    /// A connection was established without passing the gate: it is counted, but was not limited.
-    Ungated = 3,
-    /// Too many CPUs fought for one word: the segment is dropped, and comes again.
-    Contention = 4,
-    /// A packet could not be turned into a reset: it is dropped in silence.
-    NoReset = 5,
-    /// The ring buffer of samples is full.
-    SamplesLost = 6,
-}
-
-impl FailOpen {
-    /// Every doubt, in the order of its values.
-    pub const ALL: [Self; 7] = [
-        Self::SourcesFull,
-        Self::NoStorage,
-        Self::NoPolicy,
-        Self::Ungated,
-        Self::Contention,
-        Self::NoReset,
-        Self::SamplesLost,
-    ];
-
-    /// Returns the `why` label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::SourcesFull => "sources_full",
-            Self::NoStorage => "no_storage",
-            Self::NoPolicy => "no_policy",
-            Self::Ungated => "ungated",
-            Self::Contention => "contention",
-            Self::NoReset => "no_reset",
-            Self::SamplesLost => "samples_lost",
-        }
-    }
 }
 
 const _: () = assert!(size_of::<SourceKey>() == 20);

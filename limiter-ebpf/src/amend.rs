@@ -32,6 +32,9 @@ pub fn run(ctx: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn carry_out(key: &SourceKey, delta: i32) {
+    if let Some(service) = key.as_whole() {
+        return store::correct_total(service, delta);
+    }
     let Some(source) = store::source(key) else { return };
     if delta == 0 {
         store::remove_if_idle(key, source);

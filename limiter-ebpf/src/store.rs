@@ -82,6 +82,23 @@ pub fn total(service: u32) -> Option<*mut u64> {
     Some(total.cast())
 }
 
+/// Adds `delta` to the open count of a service's total, unless that would take it below zero.
+#[inline(always)]
+pub fn correct_total(service: u32, delta: i32) {
+    if let Some(total) = total(service) {
+        correct(total, delta);
+    }
+}
+
+#[inline(always)]
+fn correct(at: *mut u64, delta: i32) {
+    let word = Word(atomic::load(at));
+    if i64::from(word.open()) + i64::from(delta) >= 0 {
+        // A connection that opens or closes meanwhile moves the word: the next recount tries again.
+        atomic::swap(at, word.0, word.0.wrapping_add(i64::from(delta) as u64));
+    }
+}
+
 /// A source's entry, found under its key.
 #[derive(Clone, Copy)]
 pub struct SourceRef {
@@ -167,11 +184,7 @@ impl SourceRef {
     /// Adds `delta` to the open count, unless that would take it below zero.
     #[inline(always)]
     pub fn correct(&self, delta: i32) {
-        let word = self.word();
-        if i64::from(word.open()) + i64::from(delta) >= 0 {
-            // A connection that opens or closes meanwhile moves the word: the next recount tries again.
-            self.swap_word(word, Word(word.0.wrapping_add(i64::from(delta) as u64)));
-        }
+        correct(self.at.cast(), delta);
     }
 
     /// Returns the cell of the arrival time.

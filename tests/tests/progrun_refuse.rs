@@ -73,7 +73,7 @@ fn a_reset_answers_the_very_syn() {
                         judge.fixtures().map(|fixture| fixture.run(&frame.to_bytes()).bytes).collect();
                     judge.forget_counts();
                     let reset = resets.swap_remove(0);
-                    assert_eq!(resets, [reset.clone()], "the same in XDP and in tc: {what}");
+                    assert_eq!(resets, std::slice::from_ref(&reset), "the same in XDP and in tc: {what}");
                     let ip_len = if family == Family::V4 { 20 } else { 40 };
                     assert_eq!(reset.len(), 14 + 4 * tags + ip_len + 20, "headers and no more: {what}");
                     let reply = Reply::parse(&reset).unwrap_or_else(|| panic!("no reset: {what}"));

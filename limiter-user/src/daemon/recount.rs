@@ -21,6 +21,9 @@ const AGREEING_WHEN_QUIET: u32 = 2;
 /// the time. A choice: were every third recount off by the same number, by
 /// chance, then that is one in half a million.
 const AGREEING_WHEN_BUSY: u32 = 12;
+/// Recounts that must agree on the total of a service that opens and closes connections all the
+/// time. A choice: it is the sum of many sources, so every second recount may be off by one.
+const AGREEING_ON_A_BUSY_TOTAL: u32 = 60;
 /// How far back [`Recounts::since`] looks at least, once there is so much to look back on.
 pub const WINDOW_S: u64 = 10;
 
@@ -52,6 +55,12 @@ struct Baseline {
     counts: HashMap<SourceKey, (u32, u32)>,
 }
 
+impl Baseline {
+    fn of(recount: &Recount, at: Now) -> Self {
+        Self { at, counts: recount.sources.iter().map(|record| (record.key, counts(record))).collect() }
+    }
+}
+
 /// What stands out at a recount, by service id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -74,19 +83,22 @@ pub struct Recounts {
 }
 
 impl Recounts {
-    /// Returns the recounts of a daemon that starts: counts begin at zero, so all
-    /// that the first recount finds has happened since.
+    /// Returns the recounts of a daemon that starts: what is known by then, such as connections
+    /// that were adopted, is not new.
     #[must_use]
-    pub fn begun(now: Now) -> Self {
-        let nothing = Baseline { at: now, counts: HashMap::new() };
-        Self { newer: Some(nothing), ..Self::default() }
+    pub fn begun(known: &Recount, now: Now) -> Self {
+        Self { newer: Some(Baseline::of(known, now)), ..Self::default() }
     }
 
     /// Takes in a recount and returns the drift that it proves.
     pub fn take(&mut self, recount: Recount, now: Now) -> Vec<Drift> {
         let mut charged: HashMap<SourceKey, u32> = HashMap::new();
+        let mut charged_in_total = [0_u32; names::SERVICES];
         for charge in recount.charges.iter().filter(|charge| is_open(charge)) {
             *charged.entry(charge.key).or_default() += 1;
+            if charge.state & Charge::IN_TOTAL != 0 {
+                charged_in_total[charge.key.service as usize % names::SERVICES] += 1;
+            }
         }
         let mut suspects = HashMap::new();
         for record in &recount.sources {
@@ -102,9 +114,16 @@ impl Recounts {
         for (key, charged) in charged {
             self.compare(&mut suspects, key, charged, 0, 0);
         }
+        for ((service, charged), total) in (0..).zip(charged_in_total).zip(&recount.totals) {
+            let of_service = recount.sources.iter().filter(|record| record.key.service == service);
+            let accepted = of_service.fold(0, |sum: u32, record| sum.wrapping_add(record.source.accepted));
+            self.compare(&mut suspects, SourceKey::whole(service), charged, *total, accepted);
+        }
         let drift = suspects
-            .extract_if(|_, suspect| {
-                suspect.quiet >= AGREEING_WHEN_QUIET || suspect.agreeing >= AGREEING_WHEN_BUSY
+            .extract_if(|key, suspect| {
+                let when_busy =
+                    if key.as_whole().is_some() { AGREEING_ON_A_BUSY_TOTAL } else { AGREEING_WHEN_BUSY };
+                suspect.quiet >= AGREEING_WHEN_QUIET || suspect.agreeing >= when_busy
             })
             .map(|(key, suspect)| Drift { key, delta: suspect.difference() })
             .collect::<Vec<_>>();
@@ -118,7 +137,7 @@ impl Recounts {
         drift
     }
 
-    /// Notes a source whose count differs from its charges.
+    /// Notes a source, or a whole service, whose count differs from its charges.
     fn compare(
         &self,
         suspects: &mut HashMap<SourceKey, Suspect>,
@@ -145,8 +164,7 @@ impl Recounts {
     fn keep_baseline(&mut self, recount: &Recount, now: Now) {
         let due = |last: &Baseline| now.monotonic_s() >= last.at.monotonic_s() + WINDOW_S;
         if self.newer.as_ref().is_none_or(due) {
-            let counts = recount.sources.iter().map(|record| (record.key, counts(record))).collect();
-            self.older = self.newer.replace(Baseline { at: now, counts });
+            self.older = self.newer.replace(Baseline::of(recount, now));
         }
     }
 
@@ -319,11 +337,33 @@ mod tests {
         assert_eq!(recounts.window_s(), 13);
         assert_eq!(recounts.since(&recounts.sources()[0]), (8, 0));
     }
-    /// What happened before the first recount is new as well.
+
+    /// What happened since the start is new at the first recount; what was there before is not.
     #[test]
-    fn what_the_first_recount_finds_is_new() {
-        let mut recounts = Recounts::begun(START);
+    fn what_was_there_at_the_start_is_not_new() {
+        let mut recounts = Recounts::begun(&recount(1, 1, 7), START);
         recounts.take(recount(1, 1, 10), START.plus_s(1));
-        assert_eq!((recounts.since(&recounts.sources()[0]), recounts.window_s()), ((10, 0), 1));
+        assert_eq!((recounts.since(&recounts.sources()[0]), recounts.window_s()), ((3, 0), 1));
+    }
+
+    /// The total of a service drifts like the count of a source, from the charges that are in it;
+    /// while the service is busy it takes longer still.
+    #[test]
+    fn totals_drift_too() {
+        let with_total = |total, accepted| {
+            let mut recount = recount(3, 3, accepted);
+            recount.charges[0].state |= Charge::IN_TOTAL;
+            Recount { totals: vec![0, total], ..recount }
+        };
+        let mut recounts = Recounts::default();
+        assert_eq!(recounts.take(with_total(4, 9), START), vec![]);
+        let drift = Drift { key: SourceKey::whole(1), delta: -3 };
+        assert_eq!(recounts.take(with_total(4, 9), START.plus_s(10)), vec![drift]);
+        assert_eq!(recounts.take(with_total(1, 9), START.plus_s(20)), vec![], "one charge is in it");
+        assert_eq!(recounts.drift()[1], 3);
+        for n in 1..AGREEING_ON_A_BUSY_TOTAL {
+            assert_eq!(recounts.take(with_total(2, n), START.plus_s(30)), vec![], "recount {n}");
+        }
+        assert_eq!(recounts.take(with_total(2, 99), START.plus_s(30)).len(), 1);
     }
 }

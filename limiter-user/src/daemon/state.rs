@@ -24,6 +24,7 @@ use super::{
     lasting::Lasting,
     recount::{Recounts, Summary},
     refusals::Refusals,
+    tick::IDLE_S,
 };
 
 /// The number of the first policy.
@@ -189,16 +190,18 @@ pub struct Reloads {
 impl Daemon {
     /// Returns the daemon of a packet path that was started with this policy.
     #[must_use]
-    pub fn new(dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
+    pub fn new(mut dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
         let Prepared { intent, ids, lasting, reload_error, compiled } = prepared;
         let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
+        // If that fails so does the first recount a moment later, which is where it shows.
+        let known = dataplane.recount(IDLE_S).unwrap_or_default();
         let mut daemon = Self {
             dataplane,
             intent,
             ids,
             compiled,
             table,
-            recounts: Recounts::begun(now),
+            recounts: Recounts::begun(&known, now),
             summary: Summary::default(),
             refusals: Refusals::default(),
             faults: Faults::default(),

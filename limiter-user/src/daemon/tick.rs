@@ -5,7 +5,7 @@ use crate::{chain::chain, clock::Now};
 use super::Daemon;
 
 /// Sources idle for so long are forgotten: beyond the longest debt that a quota makes, short enough to keep the map small.
-const IDLE_S: u32 = 600;
+pub(super) const IDLE_S: u32 = 600;
 
 impl Daemon {
     /// Says that the daemon is alive, fetches samples and ends rules whose time has come.
@@ -30,11 +30,17 @@ impl Daemon {
         let drifted = self.recounts.take(recount, now);
         self.summary = self.recounts.summary(&self.compiled.policy);
         for drift in drifted {
-            let service = self.compiled.names.service(drift.key.service);
-            let source = std::net::IpAddr::from(drift.key.addr);
-            tracing::warn!(service, %source, delta = drift.delta, "the count of a source has drifted; correcting it");
+            let whole = drift.key.as_whole();
+            let service = self.compiled.names.service(whole.unwrap_or(drift.key.service));
+            let source = whole.map_or_else(|| self.source_name(drift.key), |_| "all".to_owned());
+            tracing::warn!(
+                service,
+                source,
+                delta = drift.delta,
+                "a count of connections has drifted; correcting it"
+            );
             if let Err(error) = self.dataplane.correct(drift.key, drift.delta) {
-                tracing::error!(service, %source, error = chain(&error), "drift could not be corrected");
+                tracing::error!(service, source, error = chain(&error), "drift could not be corrected");
             }
         }
     }

@@ -9,7 +9,7 @@ use limiter_tests::{host, require, wait};
 
 use super::{LIMIT, SMTP, accepted, address, config, fill, greeter, refused, wait_empty};
 
-/// CAP_NET_ADMIN (12), CAP_PERFMON (38) and CAP_BPF (39), of `include/uapi/linux/capability.h`.
+/// `CAP_NET_ADMIN` (12), `CAP_PERFMON` (38) and `CAP_BPF` (39), of `include/uapi/linux/capability.h`.
 const NEEDED: u64 = 1 << 12 | 1 << 38 | 1 << 39;
 /// How long a count may take to show.
 const SHOW_TIME: Duration = Duration::from_secs(10);

@@ -59,6 +59,20 @@ fn top_shows_who_holds_what() {
     drop(held);
 }
 
+/// Connections from before the daemon are open and not new.
+#[test]
+fn what_was_adopted_is_not_new() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let _server = greeter(&bed, SMTP);
+    let before = fill(bed.client());
+    let daemon = Daemon::start(&bed.server, &config());
+    let top = |by: &str| daemon.ctl_json(&["top", "--by", by])["sources"].clone();
+    assert_eq!(top("open")[0]["open"], LIMIT, "they are counted");
+    assert_eq!(top("new"), json!([]), "nobody has come since");
+    drop(before);
+}
+
 /// A refusal is kept, with its reason, and shown within two seconds to who follows.
 #[test]
 fn drops_show_refusals_as_they_happen() {

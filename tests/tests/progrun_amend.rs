@@ -1,0 +1,45 @@
+//! Amendments: what the daemon changes in live entries, by way of a program.
+//!
+//! - the count of a source, and the total of a service: `counts_are_corrected`
+#![forbid(unsafe_code)]
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use limiter_common::event::Amendment;
+use limiter_common::limits::Service;
+use limiter_common::map::SourceKey;
+use limiter_tests::fixture::{Fixture, KERNEL, Rules};
+use limiter_tests::frame::Frame;
+use limiter_tests::require;
+use zerocopy::IntoBytes as _;
+
+const SMTP: u32 = 1;
+
+/// Runs the program on amendments, as the daemon does.
+fn amend(fixture: &Fixture, amendments: &[Amendment]) {
+    let options = TestRunOptions { data_in: Some(amendments.as_bytes()), ..TestRunOptions::new() };
+    fixture.xdp("amend").test_run(options).expect("the program runs");
+}
+
+/// A source and a whole service are corrected by what is added, and never below zero.
+#[test]
+fn counts_are_corrected() {
+    require!(KERNEL);
+    let mut fixture = Fixture::load();
+    fixture.apply(&Rules::default().service(1, &[25], Service { ceiling: 9, ..Service::default() }));
+    let address = "192.0.2.7".parse().expect("an address");
+    fixture.set_open(address, SMTP, 4);
+    fixture.set_total(SMTP, 7);
+    let source = SourceKey { addr: address.into(), service: SMTP };
+    let counts = |fixture: &Fixture| {
+        let frame = Frame::syn("192.0.2.7:4000", "198.51.100.1:25").to_bytes();
+        fixture.explain(&frame).map(|said| (said.held, said.total))
+    };
+    assert_eq!(counts(&fixture), Some((4, 7)));
+    let whole = SourceKey::whole(SMTP);
+    amend(&fixture, &[Amendment { key: source, delta: -1 }, Amendment { key: whole, delta: -5 }]);
+    assert_eq!(counts(&fixture), Some((3, 2)), "each is corrected, and not the other");
+    amend(&fixture, &[Amendment { key: whole, delta: -3 }, Amendment { key: source, delta: -4 }]);
+    assert_eq!(counts(&fixture), Some((3, 2)), "no count goes below zero");
+    amend(&fixture, &[Amendment { key: whole, delta: 1 }, Amendment { key: source, delta: 1 }]);
+    assert_eq!(counts(&fixture), Some((4, 3)));
+}
