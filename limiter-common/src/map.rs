@@ -90,7 +90,9 @@ pub struct Charge {
     /// Whom it was charged to: the release undoes exactly this.
     pub key: SourceKey,
     /// The class it was counted under.
-    pub class: u32,
+    pub class: u16,
+    /// The local port.
+    pub port: u16,
     /// The remote address, unmasked.
     pub addr: Addr,
     /// Sum of the bits below; 0 before the charge.
@@ -104,6 +106,8 @@ impl Charge {
     pub const IN_TOTAL: u64 = 2;
     /// It was charged and released.
     pub const RELEASED: u64 = 4;
+    /// It is being charged to another source or service, and only who does that may write to it.
+    pub const MOVING: u64 = 8;
 }
 
 /// The reservation that a CPU's current segment holds; value of `RESERVATIONS`.
@@ -133,6 +137,8 @@ pub struct Reservation {
 pub struct Control {
     /// When the daemon was last alive, in `CLOCK_MONOTONIC` nanoseconds.
     pub heartbeat_ns: u64,
+    /// When the policy in the second slot takes the place of the one in the first; 0 for never.
+    pub fallback_at_ns: u64,
 }
 
 /// Service id by port, 0 for none; value of `PORTS`.

@@ -23,8 +23,11 @@ pub const SAMPLE_BUCKETS: usize = 1 << 14;
 pub const LOCAL_ADDRESSES: usize = 4_096;
 /// Prefixes of one policy, after all rules were merged.
 pub const PREFIXES: usize = 1 << 18;
-/// Slots for tries: the one in force, the one before it, the one being built, and one spare.
-pub const TRIE_SLOTS: usize = 4;
+/// Slots for policies: the one in force, and the one that takes its place when nobody confirms it.
+pub const POLICY_SLOTS: usize = 2;
+/// Slots for tries: those of both policies, those of the two that replace them, and as many spare
+/// for a daemon that takes over in the middle of a switch.
+pub const TRIE_SLOTS: usize = 8;
 /// Bytes of the ring buffer of samples.
 pub const EVENTS_BYTES: usize = 1 << 18;
 

@@ -1,5 +1,6 @@
 //! Iterators that the daemon reads: `adopt` charges sockets from before,
-//! `recount` and `sources` write what there is, as records of `event.rs`.
+//! `rekey` charges sockets to whom a changed policy says, `recount` and `sources`
+//! write what there is, as records of `event.rs`.
 
 use core::ffi::c_void;
 
@@ -11,7 +12,7 @@ use limiter_common::{
     policy::UNGUARDED,
 };
 
-use crate::{context, globals, sockets, sockets::Connection, store};
+use crate::{context, globals, rekey, sockets, sockets::Connection, store};
 
 /// States without a connection of its own: `TCP_SYN_RECV`, `TCP_TIME_WAIT`,
 /// `TCP_CLOSE`, `TCP_LISTEN`, `TCP_NEW_SYN_RECV` (`include/net/tcp_states.h`).
@@ -83,9 +84,21 @@ fn adopt_one(ctx: *mut TcpContext) -> Option<()> {
     // SAFETY: the iterator holds the socket; the helper returns null for anything but a full TCP socket.
     let socket = unsafe { bpf_skc_to_tcp_sock(common) };
     if !socket.is_null() {
-        sockets::adopt(socket.cast(), &Connection { policy, service, addr });
+        sockets::adopt(socket.cast(), &Connection { policy, service, port, addr });
     }
     Some(())
+}
+
+/// Charges every charged socket to the source and service that the policy in force says.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub fn rekey(ctx: *mut StorageContext) -> i32 {
+    // SAFETY: a field of the context.
+    let value = context::read(unsafe { &raw const (*ctx).value });
+    if !value.is_null() {
+        rekey::run(value);
+    }
+    0
 }
 
 /// Writes every charged socket.

@@ -9,6 +9,7 @@
 //! | `release` | `tp_btf/tcp_destroy_sock` | takes it off when the kernel destroys the socket |
 //! | `give_back` | `tp_btf/kfree_skb` | ends a reservation whose segment the kernel dropped |
 //! | `adopt` | `iter/tcp` | counts connections from before |
+//! | `rekey` | `iter/bpf_sk_storage_map` | charges connections to whom a changed policy says |
 //! | `recount` | `iter/bpf_sk_storage_map` | writes every charged socket to its reader |
 //! | `sources` | `iter/bpf_map_elem` | writes every known source to its reader |
 //! | `explain` | XDP, run by hand | says what `ingress` would say, and changes nothing |
@@ -36,6 +37,7 @@ mod iterators;
 mod maps;
 mod netns;
 mod packet;
+mod rekey;
 mod reservation;
 mod reset;
 mod sockets;

@@ -20,9 +20,10 @@ use limiter_common::{
 /// `BPF_F_NO_PREALLOC`: memory is taken per entry, not for all of them at once.
 const NO_PREALLOC: usize = 1;
 
-/// The policy in force. The daemon replaces the inner array whole, by one update of slot 0.
+/// The policy in force, and the one that takes its place at the time that `CONTROL` tells. The
+/// daemon replaces an inner array whole, by one update of its slot.
 #[btf_map]
-pub static POLICIES: ArrayOfMaps<Array<Policy, 1>, 1> = ArrayOfMaps::new();
+pub static POLICIES: ArrayOfMaps<Array<Policy, 1>, { names::POLICY_SLOTS }> = ArrayOfMaps::new();
 
 /// Which ports any policy guards. Written by the daemon, before and after it switches policies.
 #[btf_map]
@@ -53,7 +54,7 @@ pub static TOTALS: Array<Total, { names::SERVICES }> = Array::new();
 #[btf_map]
 pub static CLASS_CONNECTIONS: Array<u64, { names::SERVICES * names::CLASSES }> = Array::new();
 
-/// What each socket was charged with. Written by charge, adopt and release; goes with the socket.
+/// What each socket was charged with. Written by charge, adopt, rekey and release; goes with the socket.
 #[btf_map]
 pub static CHARGES: SkStorage<Charge> = SkStorage::new();
 

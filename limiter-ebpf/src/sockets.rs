@@ -26,12 +26,17 @@ const PASSIVE_ESTABLISHED: u32 = 5;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 
+/// Compare-and-swaps on a socket's storage before giving up: a release and a move can meet, no more.
+const ATTEMPTS: u32 = 4;
+
 /// A connection that is about to be charged.
 pub struct Connection<'a> {
     /// The policy in force.
     pub policy: &'a Policy,
     /// The service id.
     pub service: u32,
+    /// The local port.
+    pub port: u16,
     /// The remote address.
     pub addr: Addr,
 }
@@ -43,7 +48,8 @@ pub fn charge(ctx: &SockOpsContext) {
         return;
     }
     let Some(policy) = store::policy() else { return };
-    let service = policy.service_of(ctx.local_port() as u16);
+    let port = ctx.local_port() as u16;
+    let service = policy.service_of(port);
     // A policy that does not guard the port may have come into force since the gate.
     if service == UNGUARDED && !reservation::is_held() {
         return;
@@ -52,13 +58,13 @@ pub fn charge(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    let connection = Connection { policy, service, addr: remote_addr(ctx) };
+    let connection = Connection { policy, service, port, addr: remote_addr(ctx) };
     let Some(storage) = create_storage(sk.cast()) else {
         return;
     };
     // What the gate judged is charged as it was judged, by one policy from port to limit.
-    let key = if let Some(taken) = reservation::convert(&connection.addr, ctx.local_port()) {
-        remember(storage, &taken.key, connection.addr, taken.class, taken.bits);
+    let key = if let Some(taken) = reservation::convert(&connection.addr, u32::from(port)) {
+        remember(storage, &taken.key, &connection, taken.class, taken.bits);
         taken.key
     } else if service == UNGUARDED {
         return;
@@ -94,12 +100,29 @@ pub fn release(ctx: &BtfTracePointContext) {
         return;
     }
     let state = state_of(storage);
-    let bits = atomic::load(state);
-    if bits & Charge::CHARGED == 0 || !atomic::swap(state, bits, Charge::RELEASED) {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let bits = atomic::load(state);
+        if bits & Charge::CHARGED == 0 {
+            return;
+        }
+        // Who moves a charge takes it off itself once it finds this (`rekey.rs`).
+        let moving = bits & Charge::MOVING;
+        if !atomic::swap(state, bits, Charge::RELEASED | moving) {
+            continue;
+        }
+        if moving == 0 {
+            // SAFETY: the storage lives as long as the socket; nobody writes to one that is released.
+            take_off(&unsafe { storage.read_volatile() }, bits);
+        }
         return;
     }
-    // SAFETY: the storage lives as long as the socket; nobody writes it once it is charged.
-    let charge = unsafe { storage.read_volatile() };
+}
+
+/// Takes a connection off everything that `bits` say it is charged to.
+#[inline(always)]
+pub fn take_off(charge: &Charge, bits: u64) {
     if let Some(source) = store::source(&charge.key) {
         source.add_to_word(ONE_OPEN.wrapping_neg());
     }
@@ -108,7 +131,7 @@ pub fn release(ctx: &BtfTracePointContext) {
     {
         atomic::add(total, ONE_OPEN.wrapping_neg());
     }
-    add_to_class(charge.key.service, charge.class, 1_u64.wrapping_neg());
+    add_to_class(charge.key.service, u32::from(charge.class), 1_u64.wrapping_neg());
 }
 
 impl Connection<'_> {
@@ -147,7 +170,7 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
     }
     let in_total = connection.policy.counts_in_total(connection.service, class);
     let bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
-    if !remember(storage, &key, connection.addr, class, bits) {
+    if !remember(storage, &key, connection, class, bits) {
         source.add_to_word(ONE_RESERVED.wrapping_neg());
         return;
     }
@@ -159,13 +182,21 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
 
 /// Notes in the storage what the socket is charged with; returns whether this was the first to do so.
 #[inline(always)]
-fn remember(storage: *mut Charge, key: &SourceKey, addr: Addr, class: u32, bits: u64) -> bool {
+fn remember(
+    storage: *mut Charge,
+    key: &SourceKey,
+    connection: &Connection<'_>,
+    class: u32,
+    bits: u64,
+) -> bool {
     // SAFETY: the storage lives as long as the socket; its state is 0, so nobody reads the rest.
     unsafe { (*storage).key = *key };
     // SAFETY: as above.
-    unsafe { (*storage).class = class };
+    unsafe { (*storage).class = class as u16 };
     // SAFETY: as above.
-    unsafe { (*storage).addr = addr };
+    unsafe { (*storage).port = connection.port };
+    // SAFETY: as above.
+    unsafe { (*storage).addr = connection.addr };
     let first = atomic::swap(state_of(storage), 0, bits);
     if first {
         add_to_class(key.service, class, 1);
@@ -174,14 +205,14 @@ fn remember(storage: *mut Charge, key: &SourceKey, addr: Addr, class: u32, bits:
 }
 
 #[inline(always)]
-fn add_to_class(service: u32, class: u32, delta: u64) {
+pub fn add_to_class(service: u32, class: u32, delta: u64) {
     if let Some(count) = maps::CLASS_CONNECTIONS.get_ptr_mut(names::class_cell(service, class)) {
         atomic::add(count, delta);
     }
 }
 
 #[inline(always)]
-fn state_of(storage: *mut Charge) -> *mut u64 {
+pub fn state_of(storage: *mut Charge) -> *mut u64 {
     // SAFETY: a field of the storage; no access happens here.
     unsafe { &raw mut (*storage).state }
 }

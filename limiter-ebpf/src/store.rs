@@ -16,7 +16,7 @@ use limiter_common::{
     word::Word,
 };
 
-use crate::{account, atomic, globals, maps};
+use crate::{account, atomic, clock, globals, maps};
 
 /// `BPF_NOEXIST`: create, never overwrite.
 const NOEXIST: u64 = 1;
@@ -28,12 +28,25 @@ const ADDR_BITS: u32 = 128;
 /// Returns the policy in force.
 #[inline(always)]
 pub fn policy<'a>() -> Option<&'a Policy> {
-    let slot = 0;
-    let policy = maps::POLICIES.get_value(slot, &slot);
+    let index = 0;
+    let policy = maps::POLICIES.get_value(policy_slot(), &index);
     if policy.is_none() {
         account::fail_open(FailOpen::NoPolicy);
     }
     policy
+}
+
+/// Returns the slot of the policy in force: a policy that nobody confirmed in time gives way to the
+/// one before it, whether or not a daemon is alive.
+#[inline(always)]
+fn policy_slot() -> u32 {
+    let Some(control) = maps::CONTROL.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: a field of the value; no access happens here.
+    let fallback_at_ns = atomic::load(unsafe { &raw const (*control).fallback_at_ns });
+    // Not the coarse clock: iterators, which do not have it, read policies too.
+    u32::from(fallback_at_ns != 0 && clock::precise_ns() >= fallback_at_ns)
 }
 
 /// Returns the id of the service that a port may belong to; 0 for a port that nobody guards.

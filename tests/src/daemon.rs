@@ -142,6 +142,36 @@ impl<'a> Daemon<'a> {
         self.process.take().expect("the daemon runs").kill();
     }
 
+    /// Runs `limiterd --cleanup` with this daemon's configuration.
+    #[track_caller]
+    #[must_use]
+    pub fn clean_up(&self) -> Output {
+        let mut command = self.namespace.command(&binary("limiterd").to_string_lossy());
+        command.arg("--config").arg(self.config()).arg("--cleanup");
+        command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"))
+    }
+
+    /// Runs a second `limiterd` on the same pins, from another namespace, until it ends.
+    #[track_caller]
+    #[must_use]
+    pub fn try_elsewhere(&self, namespace: &Namespace, config: &str) -> Output {
+        let directory = tempfile::tempdir().expect("creating a directory");
+        let file = directory.path().join("limiter.toml");
+        let (state, pins, socket) =
+            (directory.path().join("state"), &self.pins.0, directory.path().join("limiterd.sock"));
+        let text = format!(
+            "{config}\n[runtime]\nstate_dir = \"{}\"\npin_dir = \"{}\"\ncontrol_socket = \"{}\"\n\
+             metrics_listen = \"{METRICS}\"\n",
+            state.display(),
+            pins.display(),
+            socket.display()
+        );
+        fs::write(&file, text).expect("writing a configuration");
+        let mut command = namespace.command(&binary("limiterd").to_string_lossy());
+        command.arg("--config").arg(&file);
+        command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"))
+    }
+
     /// The running process: its log, its id, signals to it.
     #[track_caller]
     #[must_use]

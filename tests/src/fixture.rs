@@ -201,7 +201,9 @@ impl Fixture {
 
     /// Sets when the daemon was last alive.
     pub fn set_heartbeat(&mut self, heartbeat_ns: u64) {
-        self.control.set(0, Control { heartbeat_ns }, 0).expect("writing the heartbeat");
+        self.control
+            .set(0, Control { heartbeat_ns, ..Control::default() }, 0)
+            .expect("writing the heartbeat");
     }
 
     /// Notes that every CPU has sent this many resets in the second of the clock.

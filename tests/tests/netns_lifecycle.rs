@@ -1,13 +1,10 @@
 //! Start, stop and die: what is open is found, stays, and is never disturbed.
 //!
-//! - connections from before: `a_start_*`, `a_kill_*`
+//! - connections from before: `a_start_*`
 //! - open connections while their source is refused: `a_bulk_transfer_*`
 //! - exempt sources: `an_exempt_source_*`
 //! - programs of others: `a_foreign_*`
-//! - what is left behind: `a_stop_*`, `a_kill_*`
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::Command;
@@ -15,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::programs::{loaded_links, loaded_programs};
 use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::{DAEMON, Daemon, binary};
 use limiter_tests::host::{Cgroup, Requirement};
@@ -328,71 +324,4 @@ fn attached_to(cgroup: &Cgroup) -> usize {
 /// Whether an XDP program is on the server's device.
 fn has_xdp(bed: &Bed) -> bool {
     bed.server.output("ip", &["link", "show", "dev", "srv0"]).contains("xdp")
-}
-
-/// Ids of the programs and links that a process has open.
-fn ids_of(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
-    let read = |entry: fs::DirEntry| fs::read_to_string(entry.path()).ok();
-    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives").flatten();
-    let (mut programs, mut links) = (BTreeSet::new(), BTreeSet::new());
-    for text in files.filter_map(read) {
-        let id = |key| {
-            let mut values = text.lines().filter_map(|line| line.strip_prefix(key));
-            values.next().map(|id| id.trim().parse().expect("an id is a number"))
-        };
-        // A link tells its program too.
-        match id("link_id:") {
-            Some(link) => _ = links.insert(link),
-            None => programs.extend(id("prog_id:")),
-        }
-    }
-    (programs, links)
-}
-
-/// Which of these ids the kernel still has.
-fn left(programs: &BTreeSet<u32>, links: &BTreeSet<u32>) -> (Vec<u32>, Vec<u32>) {
-    let listed = loaded_programs().flatten().map(|program| program.id());
-    let linked = loaded_links().flatten().map(|link| link.id());
-    (listed.filter(|id| programs.contains(id)).collect(), linked.filter(|id| links.contains(id)).collect())
-}
-
-/// Ends a daemon in some way: no program, no link and nothing on the interface
-/// is left; the open connections work, and the next daemon counts them.
-fn leaves_nothing(end: fn(&mut Daemon<'_>)) {
-    let bed = Bed::new();
-    let cgroup = Cgroup::create("stop");
-    let address = SocketAddr::new(bed.client().server_ipv4(), PORTS.0);
-    let server = Server::plan(address).listen(&bed.server);
-    let mut daemon = Daemon::start_with(&bed.server, CONFIG, &in_cgroup(&cgroup));
-    let (programs, links) = ids_of(daemon.process().pid());
-    assert_eq!(attached_to(&cgroup), 2, "the gate and the charge");
-    assert!(has_xdp(&bed), "XDP is attached");
-    assert!(programs.len() >= 6 && links.len() >= 5, "{programs:?} {links:?}");
-    assert_eq!(left(&programs, &links).1.len(), links.len(), "the kernel lists what the daemon has");
-    let burst = connect(&bed, address, 3);
-    server.wait_held(3, PATIENCE);
-
-    end(&mut daemon);
-    assert_eq!(attached_to(&cgroup), 0, "nothing is left on the control group");
-    assert!(!has_xdp(&bed), "nothing is left on the interface");
-    // The kernel frees a program a grace period after its last user.
-    wait::until_eq("what is left", &(vec![], vec![]), PATIENCE, || left(&programs, &links));
-    eprintln!("{} programs and {} links are gone", programs.len(), links.len());
-    assert_eq!(burst.open(), 3, "connections are left alone");
-    daemon.start_again();
-    assert_one_source_holds(&daemon, 3);
-}
-
-/// SIGTERM detaches everything.
-#[test]
-fn a_stop_leaves_nothing_attached() {
-    require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
-    leaves_nothing(|daemon| assert!(daemon.stop().success(), "a stop is no failure"));
-}
-
-/// SIGKILL leaves nothing attached either: links are the process's own, so that they die with it.
-#[test]
-fn a_kill_leaves_nothing_attached() {
-    require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
-    leaves_nothing(|daemon| daemon.kill());
 }

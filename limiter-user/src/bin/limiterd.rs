@@ -13,7 +13,7 @@ use limiter_user::{
     clock::Now,
     config::Config,
     daemon::{self, Boot, RunError, run::signals},
-    dataplane::kernel::Kernel,
+    dataplane::kernel::{self, KernelOpening},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -32,8 +32,11 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Say whether the configuration is good, and do nothing else; 0 is good, 2 is bad.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cleanup")]
     check: bool,
+    /// Detach and remove everything that an earlier limiterd left, and do nothing else.
+    #[arg(long)]
+    cleanup: bool,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
         });
     }
     log_to_stderr();
+    if args.cleanup {
+        return Config::load(&args.config).map_or_else(bad_config, |config| clean_up(&config));
+    }
     let boot = match Boot::read(&args.config, Now::read()) {
         Ok(boot) => boot,
         Err(errors) => return bad_config(errors),
@@ -71,6 +77,25 @@ fn say(mut to: impl Write, what: impl Display) {
     drop(writeln!(to, "{what}"));
 }
 
+/// Removes what a daemon of this configuration left behind.
+fn clean_up(config: &Config) -> ExitCode {
+    let pin_dir = &config.runtime.pin_dir;
+    match kernel::clean_up_unused(pin_dir) {
+        Ok(removed) => {
+            for path in &removed {
+                say(io::stdout(), format_args!("removed {path}"));
+            }
+            let (directory, count) = (pin_dir.display(), removed.len());
+            say(io::stdout(), format_args!("{directory}: {count} pins removed"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(io::stderr(), format_args!("limiterd: {}", chain(&error)));
+            FAILED.into()
+        }
+    }
+}
+
 /// Runs on one thread; the packet path has one of its own.
 fn run(boot: Boot) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
@@ -80,7 +105,7 @@ fn run(boot: Boot) -> Result<(), RunError> {
         .map_err(system("start the runtime"))?;
     runtime.block_on(async {
         let signals = signals().map_err(system("take signals"))?;
-        daemon::run(boot, Kernel::start, signals).await
+        daemon::run(boot, KernelOpening::new, signals).await
     })
 }
 

@@ -141,12 +141,7 @@ impl Config {
                     service.name
                 )
             });
-        let kept = self.runtime.keep_on_exit.then(|| {
-            "`keep_on_exit` has no effect in this version: nothing is pinned, so the kernel detaches everything \
-             when limiterd ends"
-                .to_owned()
-        });
-        exposed.chain(kept).collect()
+        exposed.collect()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     clock::Now,
     config::Config,
     daemon::{self, Boot, RunError, Signal},
-    dataplane::{Dataplane, memory::Memory},
+    dataplane::{DataplaneError, memory::Memory},
 };
 
 const SMTP: u16 = 25;
@@ -44,13 +44,8 @@ impl Bed {
         let boot = Boot::read(&path, Now::read()).unwrap();
         let (signals, receiver) = mpsc::channel(1);
         let memory = Memory::new(Now::read());
-        let mut started = memory.clone();
-        let start = move |_: &Config, first: &_, local: &[IpAddr]| {
-            started.apply(first)?;
-            started.set_local_addresses(local)?;
-            Ok(started)
-        };
-        let task = tokio::spawn(daemon::run(boot, start, receiver));
+        let opening = memory.clone();
+        let task = tokio::spawn(daemon::run(boot, move |_: &Config| Ok(opening), receiver));
         let bed = Self { directory, memory, signals, task, metrics };
         bed.until(&["status"], |exit, _| exit == Exit::Done).await;
         bed
@@ -250,7 +245,7 @@ async fn one_daemon_per_socket_and_reload_by_signal() {
     let bed = Bed::start().await;
     let path = bed.directory.path().join("limiter.toml");
     let (_signals, receiver) = mpsc::channel(1);
-    let start = |_: &Config, _: &_, _: &[IpAddr]| -> Result<Memory, _> { panic!("it must not start") };
+    let start = |_: &Config| -> Result<Memory, DataplaneError> { panic!("it must not start") };
     let second = daemon::run(Boot::read(&path, Now::read()).unwrap(), start, receiver).await;
     assert!(matches!(second, Err(RunError::Socket(_))), "{second:?}");
     let text = fs::read_to_string(&path).unwrap();

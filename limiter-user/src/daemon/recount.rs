@@ -224,7 +224,7 @@ impl Recounts {
             }
         }
         for charge in self.last.charges.iter().filter(|charge| is_open(charge)) {
-            let limit = policy.limits_of(charge.key.service, charge.class).connections;
+            let limit = policy.limits_of(charge.key.service, u32::from(charge.class)).connections;
             if limit == 0 {
                 continue;
             }
@@ -238,7 +238,7 @@ impl Recounts {
     /// Returns the class that a source's connections were counted under.
     #[must_use]
     pub fn classes(&self) -> HashMap<SourceKey, u32> {
-        self.last.charges.iter().map(|charge| (charge.key, charge.class)).collect()
+        self.last.charges.iter().map(|charge| (charge.key, u32::from(charge.class))).collect()
     }
 }
 

@@ -4,12 +4,7 @@
 //! the packet path; then the policy; then the packet path; then whoever waits is
 //! answered. Stop: the other way round.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -28,9 +23,9 @@ use crate::{
         server,
         socket::{ControlSocket, SocketError},
     },
-    dataplane::{Attachment, Dataplane, DataplaneError},
+    dataplane::{Attachment, Dataplane as _, DataplaneError, Opening},
     metrics,
-    policy::{CompileError, Compiled, Ids},
+    policy::CompileError,
 };
 
 use super::{
@@ -118,15 +113,15 @@ pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
     Ok(receiver)
 }
 
-/// Runs the daemon until it is told to stop; `start` starts the packet path with a
-/// first policy and the host's own addresses.
+/// Runs the daemon until it is told to stop; `open` looks at the packet path that it starts
+/// with a first policy and the host's own addresses, or goes on with.
 ///
 /// # Errors
 ///
 /// When it cannot start.
-pub async fn run<D: Dataplane + 'static>(
+pub async fn run<O: Opening>(
     boot: Boot,
-    start: impl FnOnce(&Config, &Compiled, &[IpAddr]) -> Result<D, DataplaneError>,
+    open: impl FnOnce(&Config) -> Result<O, DataplaneError>,
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
@@ -137,8 +132,9 @@ pub async fn run<D: Dataplane + 'static>(
     let scrapes = TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
     warn_about(&boot.config);
     let local = local_addresses().map_err(system("list the addresses of this host"))?;
-    let prepared = Prepared::boot(boot, Ids::default(), local, Now::read())?;
-    let dataplane = start(prepared.config(), &prepared.compiled, prepared.local())?;
+    let opening = open(&boot.config)?;
+    let prepared = Prepared::boot(boot, opening.inherited(), local, Now::read())?;
+    let dataplane = opening.start(prepared.config(), &prepared.compiled, prepared.local())?;
     log_start(&dataplane.attachments(), &runtime.control_socket, address, prepared.compiled.policy.revision);
     let mut daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
     // Before the first other thread, and after the last step that needs more.

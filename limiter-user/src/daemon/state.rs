@@ -10,7 +10,7 @@ use crate::{
     clock::Now,
     config::{Config, Mode, Service},
     control::error::{Kind, RequestError},
-    dataplane::{Dataplane, DataplaneError},
+    dataplane::{Dataplane, DataplaneError, Inherited},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
     state::KeptRules,
 };
@@ -26,9 +26,6 @@ use super::{
     refusals::Refusals,
     tick::IDLE_S,
 };
-
-/// The number of the first policy.
-const FIRST_REVISION: u32 = 1;
 
 /// Everything an operator and the host want, of which a policy is made.
 ///
@@ -92,12 +89,17 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Compiles the first policy of a host with these addresses; `ids` are those of pinned maps.
+    /// Compiles the first policy of a host with these addresses; ids and revisions go on from those of pinned maps.
     ///
     /// # Errors
     ///
     /// When the policy does not fit.
-    pub fn new(config: Config, ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
+    pub fn new(
+        config: Config,
+        inherited: Inherited,
+        local: Vec<IpAddr>,
+        now: Now,
+    ) -> Result<Self, CompileError> {
         let intent = Intent {
             config,
             rules: RuntimeRules::default(),
@@ -105,7 +107,7 @@ impl Prepared {
             local,
             suspended: Vec::new(),
         };
-        Self::compile(intent, Lasting::default(), ids, now)
+        Self::compile(intent, Lasting::default(), inherited, now)
     }
 
     /// Compiles the first policy of a host with these addresses from what was found at the start.
@@ -113,16 +115,27 @@ impl Prepared {
     /// # Errors
     ///
     /// When the policy does not fit.
-    pub fn boot(boot: Boot, ids: Ids, local: Vec<IpAddr>, now: Now) -> Result<Self, CompileError> {
+    pub fn boot(
+        boot: Boot,
+        inherited: Inherited,
+        local: Vec<IpAddr>,
+        now: Now,
+    ) -> Result<Self, CompileError> {
         let Boot { config, store, mut kept, notices, file_error, .. } = boot;
         let KeptRules { rules, modes } = std::mem::take(&mut kept.rules);
         let intent = Intent { config, rules, modes, local, suspended: Vec::new() };
-        let prepared = Self::compile(intent, Lasting::new(store, kept, notices), ids, now)?;
+        let prepared = Self::compile(intent, Lasting::new(store, kept, notices), inherited, now)?;
         Ok(Self { reload_error: file_error, ..prepared })
     }
 
-    fn compile(intent: Intent, lasting: Lasting, mut ids: Ids, now: Now) -> Result<Self, CompileError> {
-        let compiled = policy::compile(&intent.inputs(now, FIRST_REVISION), &mut ids)?;
+    fn compile(
+        intent: Intent,
+        lasting: Lasting,
+        inherited: Inherited,
+        now: Now,
+    ) -> Result<Self, CompileError> {
+        let Inherited { mut ids, revision } = inherited;
+        let compiled = policy::compile(&intent.inputs(now, revision.wrapping_add(1)), &mut ids)?;
         Ok(Self { intent, ids, lasting, reload_error: None, compiled })
     }
 
@@ -238,7 +251,7 @@ impl Daemon {
         let inputs = intent.inputs(now, revision);
         let compiled = policy::compile(&inputs, &mut ids)?;
         let table = Table::merge(&inputs, &ids);
-        self.dataplane.apply(&compiled)?;
+        self.dataplane.apply(&compiled, None)?;
         tracing::info!(revision, prefixes = compiled.prefixes.len(), "policy in force");
         self.intent = intent;
         self.ids = ids;
@@ -265,9 +278,7 @@ impl Daemon {
     pub fn stop(&mut self) {
         self.stopped = true;
         if self.intent.config.runtime.keep_on_exit {
-            tracing::warn!(
-                "stopping without detaching; nothing is pinned, so the kernel detaches what is attached"
-            );
+            tracing::warn!("stopping; everything stays attached and goes on limiting");
             return;
         }
         match self.dataplane.detach() {

@@ -99,6 +99,12 @@ impl Daemon {
                 "open connections have not been recounted in time, three times in a row",
             ));
         }
+        for check in self.dataplane.missing_checks() {
+            findings.push(Finding::degraded(format!(
+                "a check is left out, since this kernel's type information lacks {check}"
+            )));
+        }
+        findings.extend(self.dataplane.orphans().into_iter().map(Finding::degraded));
         if self.reload_error.is_some() {
             findings.push(Finding::degraded(
                 "the last reload failed and the policy before it is in force; `limiterd --check` shows what is wrong",

@@ -12,8 +12,7 @@ use crate::{
         error::{Kind, RequestError},
         protocol::{RuleRequest, Verb},
     },
-    dataplane::{Dataplane, memory::Memory},
-    policy::Ids,
+    dataplane::{Dataplane, Inherited, memory::Memory},
 };
 
 mod breaker;
@@ -54,9 +53,9 @@ const EXEMPT: Verdict = Verdict::Pass(PassReason::Exempt);
 /// Starts a daemon with this configuration on a packet path in memory.
 pub(crate) fn daemon(config: &str, path: &Path, now: Now) -> (Daemon, Memory) {
     let config = Config::parse(config, path).unwrap();
-    let prepared = Prepared::new(config, Ids::default(), vec![], now).unwrap();
+    let prepared = Prepared::new(config, Inherited::default(), vec![], now).unwrap();
     let mut memory = Memory::new(now);
-    memory.apply(&prepared.compiled).unwrap();
+    memory.apply(&prepared.compiled, None).unwrap();
     (Daemon::new(Box::new(memory.clone()), prepared, now), memory)
 }
 

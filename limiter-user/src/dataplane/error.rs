@@ -61,6 +61,34 @@ pub enum DataplaneError {
         /// Its id.
         id: u32,
     },
+    /// The directory for pins is not where objects of BPF can be pinned.
+    #[error(
+        "[runtime] pin_dir {} is not on a bpf file system; mount one: mount -t bpf bpf /sys/fs/bpf",
+        path.display()
+    )]
+    NoBpfFs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The pins are those of a daemon in another network namespace.
+    #[error(
+        "[runtime] pin_dir {} holds the pins of a limiterd in another network namespace; give each its own, or \
+         remove what is left of that one with `limiterd --config FILE --cleanup`",
+        path.display()
+    )]
+    ForeignPins {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another daemon has the pins.
+    #[error("another limiterd has [runtime] pin_dir {}; stop it first", path.display())]
+    PinsInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Nothing is attached, since an operator wanted it so.
+    #[error("everything is detached; `limiterctl resume` attaches it again")]
+    Detached,
     /// A file of the host could not be read.
     #[error("cannot read {}", path.display())]
     Host {

@@ -20,8 +20,10 @@ use limiter_common::{
     word::Word,
 };
 
-use super::{AttachMode, Attachment, CounterRow, Dataplane, DataplaneError, Recount};
-use crate::{clock::Now, policy::Compiled};
+use super::{
+    AttachMode, Attachment, CounterRow, Dataplane, DataplaneError, Fallback, Inherited, Opening, Recount,
+};
+use crate::{clock::Now, config::Config, policy::Compiled};
 
 mod world;
 
@@ -63,10 +65,11 @@ impl Memory {
 }
 
 impl Dataplane for Memory {
-    fn apply(&mut self, policy: &Compiled) -> Result<(), DataplaneError> {
+    fn apply(&mut self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Result<(), DataplaneError> {
         let mut world = self.world();
         world.check("apply")?;
         world.applied.push(policy.clone());
+        world.fallback = fallback.map(|fallback| (fallback.policy.clone(), fallback.at_ns));
         Ok(())
     }
 
@@ -97,7 +100,7 @@ impl Dataplane for Memory {
         world.check("connections")?;
         let mut connections = vec![0; names::SERVICES * names::CLASSES];
         for charge in &world.charges {
-            connections[names::class_cell(charge.key.service, charge.class) as usize] += 1;
+            connections[names::class_cell(charge.key.service, u32::from(charge.class)) as usize] += 1;
         }
         Ok(connections)
     }
@@ -176,10 +179,37 @@ impl Dataplane for Memory {
         vec![Attachment { interface: "memory".into(), mode: AttachMode::None, remark: String::new() }]
     }
 
+    fn missing_checks(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn orphans(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn detach(&mut self) -> Result<(), DataplaneError> {
         let mut world = self.world();
         world.check("detach")?;
         world.detached = true;
         Ok(())
+    }
+
+    fn attach(&mut self, _: &Config, policy: &Compiled, local: &[IpAddr]) -> Result<(), DataplaneError> {
+        self.world().detached = false;
+        self.apply(policy, None)?;
+        self.set_local_addresses(local)
+    }
+}
+
+impl Opening for Memory {
+    type Dataplane = Self;
+
+    fn inherited(&self) -> Inherited {
+        Inherited::default()
+    }
+
+    fn start(mut self, config: &Config, first: &Compiled, local: &[IpAddr]) -> Result<Self, DataplaneError> {
+        self.attach(config, first, local)?;
+        Ok(self)
     }
 }

@@ -12,7 +12,10 @@ use limiter_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Compiled;
+use crate::{
+    config::Config,
+    policy::{Compiled, Ids},
+};
 
 /// How XDP is attached to an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,14 +64,55 @@ pub struct Recount {
     pub totals: Vec<u32>,
 }
 
+/// The policy that takes the place of another by itself, when nobody confirms that one in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallback<'a> {
+    /// The policy.
+    pub policy: &'a Compiled,
+    /// When it comes into force, in `CLOCK_MONOTONIC` nanoseconds; with or without a daemon.
+    pub at_ns: u64,
+}
+
+/// What a packet path that an earlier daemon left behind goes on with.
+#[derive(Clone, Debug, Default)]
+pub struct Inherited {
+    /// The numbers of services and classes that its counters and charges use.
+    pub ids: Ids,
+    /// The highest revision that it may have seen.
+    pub revision: u32,
+}
+
+/// A packet path that was looked at and not yet touched.
+pub trait Opening {
+    /// What it becomes.
+    type Dataplane: Dataplane + 'static;
+
+    /// Returns what an earlier daemon left.
+    fn inherited(&self) -> Inherited;
+
+    /// Puts a first policy in force and attaches, or takes over what is attached already.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel lacks or refuses something, or a foreign program is in
+    /// the way; then what was attached before is still attached, and nothing else.
+    fn start(
+        self,
+        config: &Config,
+        first: &Compiled,
+        local: &[IpAddr],
+    ) -> Result<Self::Dataplane, DataplaneError>;
+}
+
 /// The packet path.
 pub trait Dataplane: Send {
-    /// Puts a policy in force, whole, by one switch.
+    /// Puts a policy in force, whole, by one switch; with a `fallback` it is in force until then only,
+    /// unless it is applied again without one.
     ///
     /// # Errors
     ///
     /// When the kernel refuses; the policy in force stays in force.
-    fn apply(&mut self, policy: &Compiled) -> Result<(), DataplaneError>;
+    fn apply(&mut self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Result<(), DataplaneError>;
 
     /// Tells the packet path which addresses are the host's own.
     ///
@@ -140,12 +184,25 @@ pub trait Dataplane: Send {
     /// Returns what is attached where.
     fn attachments(&self) -> Vec<Attachment>;
 
+    /// Returns the checks that are left out, by the constant that this kernel's type information lacks.
+    fn missing_checks(&self) -> &[&'static str];
+
+    /// Returns what earlier daemons left pinned and nobody uses, a sentence each.
+    fn orphans(&self) -> Vec<String>;
+
     /// Detaches everything.
     ///
     /// # Errors
     ///
     /// When the kernel refuses; what could be detached is.
     fn detach(&mut self) -> Result<(), DataplaneError>;
+
+    /// Attaches anew after [`detach`](Self::detach), counting from the connections there are.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; then everything stays detached.
+    fn attach(&mut self, config: &Config, policy: &Compiled, local: &[IpAddr]) -> Result<(), DataplaneError>;
 }
 
 mod error;

@@ -1,21 +1,29 @@
 //! System calls that neither aya nor nix wraps: iterators over a map, programs
-//! of a cgroup hook, the cookie of the network namespace.
+//! of a cgroup hook, pinned links, the cookie of the network namespace.
 //!
 //! Each function is safe to call: it owns
 //! every buffer it hands to the kernel for the length of the call.
 #![expect(unsafe_code, reason = "bpf(2) and getsockopt(2) take pointers; see the module's documentation")]
 
 use std::{
+    ffi::CString,
     fs::File,
     io,
     net::UdpSocket,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 /// Commands of bpf(2) and an attach type, from `include/uapi/linux/bpf.h`.
+const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_QUERY: i32 = 16;
 const BPF_LINK_CREATE: i32 = 28;
+const BPF_LINK_UPDATE: i32 = 29;
 const BPF_ITER_CREATE: i32 = 33;
+const BPF_LINK_DETACH: i32 = 34;
 const BPF_TRACE_ITER: u32 = 28;
 /// Attach type of `sock_ops` programs.
 const BPF_CGROUP_SOCK_OPS: u32 = 3;
@@ -55,6 +63,29 @@ struct ProgQuery {
     prog_ids: u64,
     prog_cnt: u32,
     pad: u32,
+}
+
+/// The part of `union bpf_attr` that opens a pinned object.
+#[repr(C)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// The part of `union bpf_attr` that replaces the program of a link.
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// The part of `union bpf_attr` that detaches a link.
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
 }
 
 /// The programs on the `sock_ops` hook of a cgroup.
@@ -99,6 +130,24 @@ pub(super) fn iterate_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::R
     let mut attr = IterCreate { link_fd: raw(link.as_fd()), flags: 0 };
     // The iterator keeps its link alive: `link` may be closed.
     Ok(File::from(owned(bpf(BPF_ITER_CREATE, &mut attr)?)))
+}
+
+/// Opens a pinned link.
+pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attr = ObjGet { pathname: path.as_ptr().expose_provenance() as u64, bpf_fd: 0, file_flags: 0 };
+    bpf(BPF_OBJ_GET, &mut attr).map(owned)
+}
+
+/// Replaces the program of a link, atomically; tracing links cannot do that.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdate { link_fd: raw(link), new_prog_fd: raw(program), flags: 0, old_prog_fd: 0 };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(|_| ())
+}
+
+/// Detaches a link at once, whoever else holds it; tracing links cannot do that.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &mut LinkDetach { link_fd: raw(link) }).map(|_| ())
 }
 
 /// Lists the programs on the `sock_ops` hook of a cgroup.

@@ -33,6 +33,13 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// Returns the ids that give these names.
+    #[must_use]
+    pub fn of(names: &Names) -> Self {
+        let own = |names: &[String], built_in: usize| names.iter().skip(built_in).cloned().collect();
+        Self { services: own(&names.services, 1), classes: own(&names.classes, BUILT_IN_CLASSES.len()) }
+    }
+
     /// Gives an id to every name of a configuration that has none.
     ///
     /// # Errors

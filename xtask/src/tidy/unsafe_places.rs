@@ -26,6 +26,7 @@ const PLACES: [(&str, &str); 21] = [
     ("limiter-ebpf/src/main.rs", "sections and contexts of entry points"),
     ("limiter-ebpf/src/netns.rs", "cookie of a socket's namespace"),
     ("limiter-ebpf/src/packet.rs", "the only place where an offset becomes a pointer"),
+    ("limiter-ebpf/src/rekey.rs", "socket storage"),
     ("limiter-ebpf/src/reservation.rs", "a value of a per-CPU map, shared with softirqs"),
     ("limiter-ebpf/src/reset.rs", "a value of a per-CPU map"),
     ("limiter-ebpf/src/sockets.rs", "socket storage"),

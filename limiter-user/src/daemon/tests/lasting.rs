@@ -10,8 +10,7 @@ use crate::{
     config::Mode,
     control::protocol::{Health, ModeRequest, RuleQuery, RuleRequest, Verb},
     daemon::{Boot, Daemon, Prepared},
-    dataplane::{Dataplane, memory::Memory},
-    policy::Ids,
+    dataplane::{Dataplane, Inherited, memory::Memory},
 };
 
 const DENIED: Verdict = Verdict::Refuse(RefuseReason::Deny);
@@ -26,9 +25,9 @@ pub(super) fn write(directory: &Path, config: &str) {
 /// Starts a daemon on what is in a directory.
 pub(super) fn boot(directory: &Path, now: Now) -> (Daemon, Memory) {
     let boot = Boot::read(&directory.join("limiter.toml"), now).unwrap();
-    let prepared = Prepared::boot(boot, Ids::default(), vec![], now).unwrap();
+    let prepared = Prepared::boot(boot, Inherited::default(), vec![], now).unwrap();
     let mut memory = Memory::new(now);
-    memory.apply(&prepared.compiled).unwrap();
+    memory.apply(&prepared.compiled, None).unwrap();
     (Daemon::new(Box::new(memory.clone()), prepared, now), memory)
 }
 

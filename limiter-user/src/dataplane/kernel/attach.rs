@@ -1,169 +1,125 @@
-//! Attaches and detaches, in the order that keeps counts right, and refuses to
-//! push anybody else's program aside.
+//! Attaches what every packet and socket of the host meets: charge, release and
+//! the gate, in the order that keeps counts right. Interfaces are `xdp.rs`'s.
+//!
+//! Links are pinned, and the daemon keeps no descriptor of them: what is
+//! attached stays so until its pin is removed.
 
 use std::{
     fs::{self, File},
-    io,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, SockOps, Xdp, XdpMode,
-    cgroup_skb::CgroupSkbLinkId, loaded_programs, sock_ops::SockOpsLinkId, tp_btf::BtfTracePointLinkId,
-    xdp::XdpLinkId,
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, SockOps,
+    links::{FdLink, LinkError},
+    loaded_programs,
 };
 
 use super::{
-    interface,
     load::{Loaded, failed},
+    pins::{Pins, remove_link},
 };
 use crate::{
-    config::{Attach, Cgroup, Config, Interfaces, RefuseWith},
-    dataplane::{AttachMode, Attachment, DataplaneError, syscall},
+    config::Cgroup,
+    dataplane::{DataplaneError, syscall},
 };
 
-/// What an operator should know about resets on a veth.
-const VETH_REMARK: &str = "a reset to a refused SYN reaches the peer of a veth only if the peer has an XDP program of \
-                           its own, which may pass everything; without one refused clients time out: attach = \"generic\" \
-                           has no such limit";
+/// The ending of the name of a link that is about to take another one's place.
+const NEXT: &str = "-next";
 
-/// What is attached.
-#[derive(Debug, Default)]
-pub(super) struct Links {
-    /// Interfaces and modes, for people.
-    pub(super) attachments: Vec<Attachment>,
-    xdp: Vec<XdpLinkId>,
-    gate: Option<CgroupSkbLinkId>,
-    charge: Option<SockOpsLinkId>,
-    tracepoints: Vec<(&'static str, BtfTracePointLinkId)>,
+/// Attaches release and charge, or gives what is attached these programs.
+pub(super) fn attach_counting(loaded: &mut Loaded, pins: &Pins, cgroup: &Path) -> Result<(), DataplaneError> {
+    for name in ["release", "give_back"] {
+        let program: &mut BtfTracePoint = loaded.program_mut(name)?;
+        let link = program.attach().and_then(|id| program.take_link(id));
+        let link = link.map_err(failed(format!("attaching the program `{name}`")))?;
+        // Tracing links cannot be given another program. Two generations at once do no harm: the
+        // storage of a socket is released once, a reservation is taken once.
+        pin_over(link.into(), &pins.link(name))?;
+    }
+    let open = open_cgroup(cgroup)?;
+    let program: &mut SockOps = loaded.program_mut("charge")?;
+    let path = pins.link("charge");
+    if !update(&path, program_fd(program.fd())?.as_fd()) {
+        let link = program.attach(&open, CgroupAttachMode::Single).and_then(|id| program.take_link(id));
+        let link = link.and_then(into_fd_link);
+        pin_over(link.map_err(|error| explain_sock_ops(error, cgroup, &open))?, &path)?;
+    }
+    Ok(())
 }
 
-impl Links {
-    /// Attaches everything; on an error nothing stays attached, since links go with the programs.
-    pub(super) fn attach(loaded: &mut Loaded, config: &Config) -> Result<Self, DataplaneError> {
-        let mut links = Self::default();
-        let path = cgroup_path(&config.runtime.cgroup)?;
-        let cgroup =
-            File::open(&path).map_err(|source| DataplaneError::Host { path: path.clone(), source })?;
-        for name in ["release", "give_back"] {
-            let program: &mut BtfTracePoint = loaded.program_mut(name)?;
-            let id = program.attach().map_err(failed(format!("attaching the program `{name}`")))?;
-            links.tracepoints.push((name, id));
-        }
-        let program: &mut SockOps = loaded.program_mut("charge")?;
-        let charge = program.attach(&cgroup, CgroupAttachMode::Single);
-        links.charge = Some(charge.map_err(|error| explain_sock_ops(error, &path, &cgroup))?);
-        loaded.adopt()?;
-        let program: &mut CgroupSkb = loaded.program_mut("gate")?;
-        let gate = program.attach(&cgroup, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single);
-        links.gate = Some(gate.map_err(failed("attaching the gate"))?);
-        if config.attach == Attach::None {
-            links.attachments = without_xdp(config);
-        } else {
-            for name in interfaces(config)? {
-                links.attach_xdp(loaded, config, &name)?;
-            }
-        }
-        Ok(links)
+/// Attaches the gate, or gives the one that is attached this program.
+pub(super) fn attach_gate(loaded: &mut Loaded, pins: &Pins, cgroup: &Path) -> Result<(), DataplaneError> {
+    let open = open_cgroup(cgroup)?;
+    let program: &mut CgroupSkb = loaded.program_mut("gate")?;
+    let path = pins.link("gate");
+    if !update(&path, program_fd(program.fd())?.as_fd()) {
+        let link = program
+            .attach(&open, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)
+            .and_then(|id| program.take_link(id));
+        let link = link.and_then(into_fd_link);
+        pin_over(link.map_err(failed("attaching the gate"))?, &path)?;
     }
+    Ok(())
+}
 
-    fn attach_xdp(&mut self, loaded: &mut Loaded, config: &Config, name: &str) -> Result<(), DataplaneError> {
-        let missing = |error: io::Error| DataplaneError::Setup {
-            step: format!("finding the interface {name}"),
-            remedy: "name an interface that `ip link` lists in `interfaces`, or use \"auto\"",
-            source: error.into(),
-        };
-        let facts = interface::look_up(name).map_err(missing)?;
-        if let Some(id) = facts.xdp_program {
-            return Err(foreign_xdp(name, id));
+/// Removes the links on a cgroup: they belong to another one than is wanted.
+pub(super) fn leave_cgroup(pins: &Pins) {
+    for name in ["gate", "charge"] {
+        if pins.link(name).exists()
+            && let Err(error) = remove_link(&pins.link(name))
+        {
+            tracing::warn!(name, %error, "a link on the former cgroup stays behind");
         }
-        let (link, mode) = attach_in_turn(loaded.program_mut("ingress")?, facts.index, config.attach)
-            .map_err(failed(format!("attaching XDP to {name}")))?;
-        self.xdp.push(link);
-        let resets = config.services.iter().any(|service| service.refuse_with == RefuseWith::Reset);
-        let remark = if facts.is_veth && resets && mode == AttachMode::Native { VETH_REMARK } else { "" };
-        self.attachments.push(Attachment { interface: name.to_owned(), mode, remark: remark.to_owned() });
-        Ok(())
-    }
-
-    /// Detaches: XDP first and the release last, so that no charge goes unreleased meanwhile.
-    pub(super) fn detach(&mut self, loaded: &mut Loaded) -> Result<(), DataplaneError> {
-        let mut outcome = Ok(());
-        let mut keep = |result: Result<(), DataplaneError>| {
-            if result.is_err() {
-                outcome = result;
-            }
-        };
-        for link in self.xdp.drain(..) {
-            let detach = |program: &mut Xdp| program.detach(link).map_err(failed("detaching XDP"));
-            keep(loaded.program_mut::<Xdp>("ingress").and_then(detach));
-        }
-        if let Some(link) = self.gate.take() {
-            let detach = |program: &mut CgroupSkb| program.detach(link).map_err(failed("detaching the gate"));
-            keep(loaded.program_mut::<CgroupSkb>("gate").and_then(detach));
-        }
-        if let Some(link) = self.charge.take() {
-            let detach = |program: &mut SockOps| program.detach(link).map_err(failed("detaching the charge"));
-            keep(loaded.program_mut::<SockOps>("charge").and_then(detach));
-        }
-        for (name, link) in self.tracepoints.drain(..).rev() {
-            let detach = |program: &mut BtfTracePoint| {
-                program.detach(link).map_err(failed(format!("detaching {name}")))
-            };
-            keep(loaded.program_mut::<BtfTracePoint>(name).and_then(detach));
-        }
-        self.attachments.clear();
-        outcome
     }
 }
 
-/// Attaches in the mode asked for; `auto` tries the driver, then the network stack.
-fn attach_in_turn(
-    program: &mut Xdp,
-    index: u32,
-    wanted: Attach,
-) -> Result<(XdpLinkId, AttachMode), ProgramError> {
-    let mut in_mode = |mode| match mode {
-        AttachMode::Generic => program.attach_to_if_index(index, XdpMode::Skb).map(|link| (link, mode)),
-        AttachMode::Native | AttachMode::None => {
-            program.attach_to_if_index(index, XdpMode::Driver).map(|link| (link, AttachMode::Native))
-        }
-    };
-    match wanted {
-        Attach::Native => in_mode(AttachMode::Native),
-        Attach::Generic => in_mode(AttachMode::Generic),
-        Attach::Auto | Attach::None => in_mode(AttachMode::Native).or_else(|error| {
-            tracing::info!(%error, "the driver does not take XDP; attaching in the network stack");
-            in_mode(AttachMode::Generic)
-        }),
+/// Gives a pinned link another program, if it is there and takes one.
+pub(super) fn update(path: &Path, program: BorrowedFd<'_>) -> bool {
+    if !path.exists() {
+        return false;
     }
+    let updated = syscall::open_pinned(path).and_then(|link| syscall::update_link(link.as_fd(), program));
+    if let Err(error) = &updated {
+        tracing::info!(path = %path.display(), %error, "a pinned link is of no use any more; attaching anew");
+    }
+    updated.is_ok()
 }
 
-fn interfaces(config: &Config) -> Result<Vec<String>, DataplaneError> {
-    let missing = |error: io::Error| DataplaneError::Setup {
-        step: "finding the interface of the default route".to_owned(),
-        remedy: "name the interfaces in `interfaces`",
-        source: error.into(),
-    };
-    match &config.interfaces {
-        Interfaces::Named(names) => Ok(names.clone()),
-        Interfaces::Auto => Ok(vec![interface::of_default_route().map_err(missing)?]),
-    }
+/// Pins a link, in the place of whatever is pinned there.
+pub(super) fn pin_over(link: FdLink, path: &Path) -> Result<(), DataplaneError> {
+    let step = || format!("pinning {}", path.display());
+    let mut next = path.as_os_str().to_owned();
+    next.push(NEXT);
+    let next = PathBuf::from(next);
+    // Left behind by a daemon that died just here.
+    drop(fs::remove_file(&next));
+    link.pin(&next).map_err(failed(step()))?;
+    fs::rename(&next, path).map_err(failed(step()))
 }
 
-fn without_xdp(config: &Config) -> Vec<Attachment> {
-    let names = match &config.interfaces {
-        Interfaces::Named(names) => names.clone(),
-        Interfaces::Auto => vec!["auto".to_owned()],
-    };
-    let remark = "the gate alone limits, on every interface; refused clients see no reset";
-    let attachment = |interface| Attachment { interface, mode: AttachMode::None, remark: remark.to_owned() };
-    names.into_iter().map(attachment).collect()
+/// Returns a link as one that can be pinned.
+pub(super) fn into_fd_link<L>(link: L) -> Result<FdLink, ProgramError>
+where
+    FdLink: TryFrom<L, Error = LinkError>,
+{
+    FdLink::try_from(link).map_err(|error| ProgramError::IOError(std::io::Error::other(error)))
+}
+
+/// Returns the descriptor of a loaded program.
+pub(super) fn program_fd(
+    fd: Result<&aya::programs::ProgramFd, ProgramError>,
+) -> Result<&aya::programs::ProgramFd, DataplaneError> {
+    fd.map_err(failed("opening a program"))
+}
+
+fn open_cgroup(path: &Path) -> Result<File, DataplaneError> {
+    File::open(path).map_err(|source| DataplaneError::Host { path: path.to_owned(), source })
 }
 
 /// Finds the cgroup to attach to: the root of the version 2 hierarchy unless one is configured.
-fn cgroup_path(configured: &Cgroup) -> Result<PathBuf, DataplaneError> {
+pub(super) fn cgroup_path(configured: &Cgroup) -> Result<PathBuf, DataplaneError> {
     const MOUNTS: &str = "/proc/mounts";
     if let Cgroup::Path(path) = configured {
         return Ok(path.clone());
@@ -183,18 +139,6 @@ fn cgroup2_mount(line: &str) -> Option<PathBuf> {
     (kind == "cgroup2").then(|| path.into())
 }
 
-fn foreign_xdp(name: &str, id: u32) -> DataplaneError {
-    DataplaneError::ForeignXdp {
-        interface: name.to_owned(),
-        program: program_name(id),
-        id,
-        remedy: format!(
-            "limiter replaces nothing: take it off (`ip link set dev {name} xdp off`, or stop its owner), or \
-             guard with `attach = \"none\"`"
-        ),
-    }
-}
-
 /// Names the program that holds the hook exclusively, if that is what happened.
 fn explain_sock_ops(error: ProgramError, path: &Path, cgroup: &File) -> DataplaneError {
     let found = syscall::sock_ops_programs(cgroup.as_fd()).ok().filter(|found| !found.allow_others);
@@ -204,7 +148,8 @@ fn explain_sock_ops(error: ProgramError, path: &Path, cgroup: &File) -> Dataplan
     }
 }
 
-fn program_name(id: u32) -> String {
+/// Returns the name of a loaded program.
+pub(super) fn program_name(id: u32) -> String {
     loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == id)

@@ -6,7 +6,7 @@ use std::{fs, io};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -24,6 +24,8 @@ pub(super) struct Interface {
     pub(super) is_veth: bool,
     /// The id of the XDP program on it.
     pub(super) xdp_program: Option<u32>,
+    /// Whether that is attached in the network stack.
+    pub(super) is_generic: bool,
 }
 
 /// Looks up an interface.
@@ -53,7 +55,10 @@ fn facts(link: &LinkMessage) -> Interface {
     let mut interface = Interface { index: link.header.index, ..Interface::default() };
     for attribute in &link.attributes {
         match attribute {
-            LinkAttribute::Xdp(xdp) => interface.xdp_program = program_of(xdp),
+            LinkAttribute::Xdp(xdp) => {
+                interface.xdp_program = program_of(xdp);
+                interface.is_generic = xdp.contains(&LinkXdp::Attached(XdpAttached::SocketBuffer));
+            }
             LinkAttribute::LinkInfo(infos) => {
                 interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
             }
@@ -123,7 +128,7 @@ mod tests {
     #[test]
     fn loopback_is_found() {
         let lo = look_up("lo").unwrap();
-        assert_eq!(lo, Interface { index: 1, is_veth: false, xdp_program: None });
+        assert_eq!(lo, Interface { index: 1, ..Interface::default() });
         assert!(look_up("no-such-if").is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Loads the object into the kernel: constants set, every program verified, nothing attached.
+//! Loads the object into the kernel: maps pinned or taken from their pins,
+//! constants set, every program verified, nothing attached.
 
 use std::{
     io::Read as _,
@@ -10,19 +11,26 @@ use aya::{
     programs::{BtfTracePoint, CgroupSkb, Iter, Program, ProgramError, SockOps, Xdp},
 };
 
-use super::offsets::Offsets;
-use crate::dataplane::{DataplaneError, syscall};
+use super::{
+    offsets::Offsets,
+    pins::{Pins, wanted_maps},
+};
+use crate::dataplane::DataplaneError;
 
 /// The programs, made by `cargo xtask build` and embedded by `build.rs`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("LIMITER_BPF_OBJECT"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("LIMITER_BPF_OBJECT"));
 
 /// XDP programs.
 const XDP: [&str; 3] = ["ingress", "explain", "amend"];
 /// Programs on BTF tracepoints, with the tracepoint.
 const TRACEPOINTS: [(&str, &str); 2] = [("release", "tcp_destroy_sock"), ("give_back", "kfree_skb")];
 /// Iterators, with what they iterate over.
-const ITERATORS: [(&str, &str); 3] =
-    [("adopt", "tcp"), ("recount", "bpf_sk_storage_map"), ("sources", "bpf_map_elem")];
+const ITERATORS: [(&str, &str); 4] = [
+    ("adopt", "tcp"),
+    ("rekey", "bpf_sk_storage_map"),
+    ("recount", "bpf_sk_storage_map"),
+    ("sources", "bpf_map_elem"),
+];
 
 /// What an operator can do when the kernel refuses a program.
 const KERNEL_REMEDY: &str =
@@ -42,18 +50,19 @@ pub(super) fn failed<E: Into<anyhow::Error>>(step: impl Into<String>) -> impl Fn
 }
 
 impl Loaded {
-    /// Loads the object.
-    pub(super) fn load() -> Result<Self, DataplaneError> {
+    /// Loads the object; maps that are pinned are taken, the others are made and pinned.
+    pub(super) fn load(pins: &Pins, netns_cookie: u64, seed: u64) -> Result<Self, DataplaneError> {
         let offsets = Offsets::of_running_kernel()?;
-        let netns_cookie =
-            syscall::netns_cookie().map_err(failed("reading the cookie of the network namespace"))?;
-        let seed = random().map_err(failed("reading /dev/urandom"))?;
+        let maps = wanted_maps()?;
         let mut loader = EbpfLoader::new();
         for (constant, value) in &offsets.values {
             loader.override_global(constant, value, true);
         }
         loader.override_global("NETNS_COOKIE", &netns_cookie, true);
         loader.override_global("HASH_SEED", &seed, true);
+        for (name, _) in &maps {
+            loader.map_pin_path(name, pins.map(name));
+        }
         let ebpf = loader.load(OBJECT).map_err(failed("loading the maps"))?;
         let mut object = Self { ebpf, missing: offsets.missing };
         object.load_programs()?;
@@ -118,8 +127,14 @@ fn missing_program(name: &str) -> DataplaneError {
 }
 
 /// Returns a random number for the hashes.
-fn random() -> std::io::Result<u64> {
+///
+/// # Errors
+///
+/// When the system has none.
+pub(super) fn random_seed() -> Result<u64, DataplaneError> {
+    const RANDOM: &str = "/dev/urandom";
     let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let read = std::fs::File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|source| DataplaneError::Host { path: RANDOM.into(), source })?;
     Ok(u64::from_ne_bytes(bytes))
 }

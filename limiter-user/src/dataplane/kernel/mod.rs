@@ -2,11 +2,16 @@
 //! speaks to them through maps, iterators and test runs.
 
 mod attach;
+mod generation;
 mod interface;
 mod load;
 pub mod offsets;
+mod opening;
+pub mod pins;
 mod probe;
+mod switch;
 mod tables;
+mod xdp;
 
 use std::{io::Read as _, net::IpAddr, os::fd::BorrowedFd};
 
@@ -18,8 +23,9 @@ use limiter_common::{
 };
 use zerocopy::{FromBytes, IntoBytes as _};
 
-use self::{attach::Links, load::Loaded, tables::Tables};
-use super::{Attachment, CounterRow, Dataplane, DataplaneError, Recount, syscall};
+pub use self::opening::{KernelOpening, clean_up_unused};
+use self::{generation::Ledger, load::Loaded, pins::Pins, tables::Tables};
+use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, Recount, syscall};
 use crate::{clock::Now, config::Config, policy::Compiled};
 
 /// What the programs that are run by hand return when they have done their work.
@@ -28,41 +34,90 @@ const XDP_PASS: u32 = 2;
 const FRAME_MIN: usize = 14;
 
 /// The packet path of the running kernel.
+#[derive(Debug)]
 pub struct Kernel {
-    loaded: Loaded,
-    tables: Tables,
-    links: Links,
+    opened: KernelOpening,
+    running: Option<Running>,
 }
 
-impl std::fmt::Debug for Kernel {
+/// The programs and maps of a packet path that is attached.
+struct Running {
+    pins: Pins,
+    loaded: Loaded,
+    tables: Tables,
+    ledger: Ledger,
+    attachments: Vec<Attachment>,
+    /// What open connections are charged by: ports to services, and the lengths of prefixes.
+    keyed_by: Option<Keying>,
+}
+
+/// The part of a policy that says whom a connection is charged to.
+#[derive(PartialEq, Eq)]
+struct Keying {
+    ports: Box<[u8; 1 << 16]>,
+    masks: [Addr; 2],
+}
+
+impl Keying {
+    fn of(compiled: &Compiled) -> Self {
+        let policy = &compiled.policy;
+        Self { ports: Box::new(policy.service_of_port), masks: [policy.ipv4_mask, policy.ipv6_mask] }
+    }
+}
+
+impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kernel").field("links", &self.links).finish_non_exhaustive()
+        f.debug_struct("Running").field("attachments", &self.attachments).finish_non_exhaustive()
     }
 }
 
 impl Kernel {
-    /// Loads the programs, puts a policy in force and attaches, in the order
-    /// that keeps counts right: charge and release, adoption of the connections
-    /// there are, the gate, XDP.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel lacks something, refuses something, or a foreign program
-    /// is in the way; then nothing stays attached.
-    pub fn start(config: &Config, first: &Compiled, local: &[IpAddr]) -> Result<Self, DataplaneError> {
-        let mut loaded = Loaded::load()?;
-        let mut tables = Tables::take_from(&mut loaded.ebpf)?;
-        tables.set_heartbeat(Now::read().monotonic_ns)?;
-        tables.set_local_addresses(local)?;
-        tables.apply(first)?;
-        let links = Links::attach(&mut loaded, config)?;
-        Ok(Self { loaded, tables, links })
+    fn running(&self) -> Result<&Running, DataplaneError> {
+        self.running.as_ref().ok_or(DataplaneError::Detached)
+    }
+}
+
+impl Running {
+    /// Puts a policy in force; open connections are charged to whom it says.
+    fn apply(&mut self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Result<(), DataplaneError> {
+        self.switch(policy, fallback)?;
+        self.charge_anew(policy)
     }
 
-    /// Returns the checks that this kernel's type information leaves out.
-    #[must_use]
-    pub fn missing_checks(&self) -> &[&'static str] {
-        &self.loaded.missing
+    /// Switches to a policy.
+    fn switch(&mut self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Result<(), DataplaneError> {
+        let prepared = self.tables.prepare(policy, fallback)?;
+        let names = fallback.map_or(&policy.names, |fallback| {
+            // Ids are only ever added: the longer list has all of them.
+            if fallback.policy.names.services.len() + fallback.policy.names.classes.len()
+                > policy.names.services.len() + policy.names.classes.len()
+            {
+                &fallback.policy.names
+            } else {
+                &policy.names
+            }
+        });
+        self.ledger.note(prepared.revision(), self.tables.slots_around(&prepared), names)?;
+        self.tables.switch(prepared)
+    }
+
+    /// Charges open connections to whom a policy says, if that changed.
+    fn charge_anew(&mut self, policy: &Compiled) -> Result<(), DataplaneError> {
+        let keying = Keying::of(policy);
+        if self.keyed_by.as_ref() != Some(&keying) {
+            self.rekey()?;
+            // Ports that the new policy guards may have connections already.
+            self.loaded.adopt()?;
+            self.keyed_by = Some(keying);
+        }
+        Ok(())
+    }
+
+    /// Charges open connections to whom the policy in force says.
+    fn rekey(&self) -> Result<(), DataplaneError> {
+        let nothing: Vec<Charge> = self.records("rekey", self.tables.charges())?;
+        debug_assert!(nothing.is_empty(), "the program writes nothing");
+        Ok(())
     }
 
     fn records<T: FromBytes>(
@@ -100,45 +155,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Runs a program on a frame; `out` gets the frame as the program left it.
-    fn run(&self, name: &'static str, frame: &[u8], out: &mut [u8]) -> Result<u32, DataplaneError> {
-        let failed = |error: ProgramError| DataplaneError::Setup {
-            step: format!("running the program `{name}`"),
-            remedy: "limiter needs CAP_BPF and CAP_NET_ADMIN",
-            source: error.into(),
-        };
-        let program: &Xdp = self.loaded.program(name)?;
-        let data_out = (!out.is_empty()).then_some(out);
-        let options = TestRunOptions { data_in: Some(frame), data_out, ..TestRunOptions::new() };
-        program.test_run(options).map(|result| result.return_value).map_err(failed)
-    }
-}
-
-impl Dataplane for Kernel {
-    fn apply(&mut self, policy: &Compiled) -> Result<(), DataplaneError> {
-        self.tables.apply(policy)?;
-        // Ports that the new policy guards may have connections already.
-        self.loaded.adopt()
-    }
-
-    fn set_local_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), DataplaneError> {
-        self.tables.set_local_addresses(addresses)
-    }
-
-    fn counters(&self, services: u32, classes: u32) -> Result<Vec<CounterRow>, DataplaneError> {
-        self.tables.counters(services, classes)
-    }
-
-    fn connections(&self) -> Result<Vec<u64>, DataplaneError> {
-        self.tables.connections()
-    }
-
-    fn fail_opens(&self) -> Result<Vec<(FailOpen, u64)>, DataplaneError> {
-        self.tables.fail_opens()
-    }
-
-    fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError> {
-        let sources = Dataplane::sources(self)?;
+    fn recount(&self, idle_s: u32) -> Result<Recount, DataplaneError> {
+        let sources = self.sources()?;
         let charges: Vec<Charge> = self.records("recount", self.tables.charges())?;
         let now = Now::read();
         let idle = sources.iter().filter(|record| is_idle(record, idle_s, now));
@@ -149,10 +167,6 @@ impl Dataplane for Kernel {
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {
         self.records("sources", self.tables.sources())
-    }
-
-    fn correct(&mut self, key: SourceKey, delta: i32) -> Result<(), DataplaneError> {
-        self.amend(&[Amendment { key, delta }])
     }
 
     fn explain(&self, source: Addr, destination: Addr, port: u16) -> Result<Explanation, DataplaneError> {
@@ -169,20 +183,90 @@ impl Dataplane for Kernel {
         Ok(explanation)
     }
 
+    /// Runs a program on a frame; `out` gets the frame as the program left it.
+    fn run(&self, name: &'static str, frame: &[u8], out: &mut [u8]) -> Result<u32, DataplaneError> {
+        let failed = |error: ProgramError| DataplaneError::Setup {
+            step: format!("running the program `{name}`"),
+            remedy: "limiter needs CAP_BPF and CAP_NET_ADMIN",
+            source: error.into(),
+        };
+        let program: &Xdp = self.loaded.program(name)?;
+        let data_out = (!out.is_empty()).then_some(out);
+        let options = TestRunOptions { data_in: Some(frame), data_out, ..TestRunOptions::new() };
+        program.test_run(options).map(|result| result.return_value).map_err(failed)
+    }
+}
+
+impl Dataplane for Kernel {
+    fn apply(&mut self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Result<(), DataplaneError> {
+        // What is detached is told at `attach`.
+        self.running.as_mut().map_or(Ok(()), |running| running.apply(policy, fallback))
+    }
+
+    fn set_local_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), DataplaneError> {
+        self.running.as_mut().map_or(Ok(()), |running| running.tables.set_local_addresses(addresses))
+    }
+
+    fn counters(&self, services: u32, classes: u32) -> Result<Vec<CounterRow>, DataplaneError> {
+        self.running
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |running| running.tables.counters(services, classes))
+    }
+
+    fn connections(&self) -> Result<Vec<u64>, DataplaneError> {
+        self.running.as_ref().map_or_else(|| Ok(Vec::new()), |running| running.tables.connections())
+    }
+
+    fn fail_opens(&self) -> Result<Vec<(FailOpen, u64)>, DataplaneError> {
+        self.running.as_ref().map_or_else(|| Ok(Vec::new()), |running| running.tables.fail_opens())
+    }
+
+    fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError> {
+        self.running.as_ref().map_or_else(|| Ok(Recount::default()), |running| running.recount(idle_s))
+    }
+
+    fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {
+        self.running.as_ref().map_or_else(|| Ok(Vec::new()), Running::sources)
+    }
+
+    fn correct(&mut self, key: SourceKey, delta: i32) -> Result<(), DataplaneError> {
+        self.running()?.amend(&[Amendment { key, delta }])
+    }
+
+    fn explain(&self, source: Addr, destination: Addr, port: u16) -> Result<Explanation, DataplaneError> {
+        self.running()?.explain(source, destination, port)
+    }
+
     fn heartbeat(&mut self) -> Result<(), DataplaneError> {
-        self.tables.set_heartbeat(Now::read().monotonic_ns)
+        let now_ns = Now::read().monotonic_ns;
+        self.running.as_mut().map_or(Ok(()), |running| running.tables.set_heartbeat(now_ns))
     }
 
     fn samples(&mut self) -> Vec<Sample> {
-        self.tables.take_samples()
+        self.running.as_mut().map_or_else(Vec::new, |running| running.tables.take_samples())
     }
 
     fn attachments(&self) -> Vec<Attachment> {
-        self.links.attachments.clone()
+        self.running.as_ref().map_or_else(Vec::new, |running| running.attachments.clone())
+    }
+
+    fn missing_checks(&self) -> &[&'static str] {
+        self.running.as_ref().map_or(&[], |running| &running.loaded.missing)
+    }
+
+    fn orphans(&self) -> Vec<String> {
+        pins::orphans(self.opened.pin_dir())
     }
 
     fn detach(&mut self) -> Result<(), DataplaneError> {
-        self.links.detach(&mut self.loaded)
+        self.running.take().map_or(Ok(()), |running| running.pins.remove())
+    }
+
+    fn attach(&mut self, config: &Config, policy: &Compiled, local: &[IpAddr]) -> Result<(), DataplaneError> {
+        if self.running.is_none() {
+            self.running = Some(self.opened.run(config, policy, local)?);
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The maps of the packet path, with their types.
 //!
 //! A policy is made beside the one in force: a fresh array and a fresh trie,
-//! then one update of slot 0 of `POLICIES` switches.
+//! then one update of a slot of `POLICIES` switches. Slot 0 is in force; slot 1
+//! comes into force at the time that `CONTROL` tells.
 
 use std::{
     collections::BTreeSet,
@@ -11,9 +12,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{
-        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key,
-    },
+    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use limiter_common::{
     addr::{Addr, Family},
@@ -25,24 +24,25 @@ use limiter_common::{
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 
+use super::switch::{Placed, Prepared, TrieSlots};
+
 use crate::{
-    dataplane::{CounterRow, DataplaneError},
+    clock::Now,
+    dataplane::{CounterRow, DataplaneError, Fallback},
     policy::Compiled,
 };
 
-/// `BPF_F_NO_PREALLOC`, which tries must have.
-const NO_PREALLOC: u32 = 1;
-/// Slots that policies use in turn; the trie of the policy before stays until it is the oldest.
-const SLOTS: u32 = 4;
-const _: () = assert!(SLOTS as usize == names::TRIE_SLOTS);
+/// The slot of the policy in force, and of the one that it gives way to.
+const IN_FORCE: u32 = 0;
+const FALLBACK: u32 = 1;
 
-type Owned<T> = Result<T, DataplaneError>;
+pub(super) type Owned<T> = Result<T, DataplaneError>;
 
 /// Every map that the daemon touches.
 pub(super) struct Tables {
     policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
     tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
-    slot: u32,
+    slots: TrieSlots,
     ports: Array<MapData, PortHints>,
     guarded: Box<PortHints>,
     local: HashMap<MapData, Addr, u32>,
@@ -51,12 +51,13 @@ pub(super) struct Tables {
     counters: PerCpuArray<MapData, Counters>,
     fail_opens: PerCpuArray<MapData, u64>,
     control: Array<MapData, Control>,
+    said: Control,
     samples: RingBuf<MapData>,
     sources: MapData,
     charges: MapData,
 }
 
-fn failed(map: &'static str, operation: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+pub(super) fn failed(map: &'static str, operation: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
     move |error| DataplaneError::Map { map, operation, source: error.into() }
 }
 
@@ -79,7 +80,7 @@ impl Tables {
         Ok(Self {
             policies: take(ebpf, "POLICIES")?,
             tries: take(ebpf, "TRIES")?,
-            slot: 0,
+            slots: TrieSlots::default(),
             ports: take(ebpf, "PORTS")?,
             guarded: no_ports()?,
             local: take(ebpf, "LOCAL_ADDRESSES")?,
@@ -88,41 +89,87 @@ impl Tables {
             counters: take(ebpf, "COUNTERS")?,
             fail_opens: take(ebpf, "FAIL_OPENS")?,
             control: take(ebpf, "CONTROL")?,
+            said: Control::default(),
             samples: take(ebpf, "SAMPLES")?,
             sources: take_untyped(ebpf, "SOURCES")?,
             charges: take_untyped(ebpf, "CHARGES")?,
         })
     }
 
-    /// Puts a policy in force.
-    pub(super) fn apply(&mut self, compiled: &Compiled) -> Owned<()> {
-        let slot = (self.slot + 1) % SLOTS;
-        let mut trie = LpmTrie::<_, Addr, ClassOf>::create(capacity(names::PREFIXES), NO_PREALLOC)
-            .map_err(failed("TRIES", "making a trie"))?;
-        for prefix in &compiled.prefixes {
-            trie.insert(&Key::new(prefix.prefix_len, prefix.addr), prefix.class_of, 0)
-                .map_err(failed("TRIES", "inserting a prefix"))?;
+    /// Goes on with what an earlier daemon left in the maps.
+    pub(super) fn inherit(&mut self, slots: &[u32]) -> Owned<()> {
+        self.slots.in_use = slots.to_vec();
+        *self.guarded = self.ports.get(&0, 0).map_err(failed("PORTS", "reading"))?;
+        self.said = self.control.get(&0, 0).map_err(failed("CONTROL", "reading"))?;
+        Ok(())
+    }
+
+    /// Makes a policy and the one that it falls back to, beside those that packets go by.
+    pub(super) fn prepare(&self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Owned<Prepared> {
+        let mut slots = self.slots.free();
+        let mut next = |compiled| Placed::make(compiled, slots.next());
+        let policy = next(policy)?;
+        let fallback = fallback.map(|fallback| Ok((next(fallback.policy)?, fallback.at_ns))).transpose()?;
+        Ok(Prepared { policy, fallback })
+    }
+
+    /// Returns the slots of tries that packets may go by until [`Tables::switch`] has returned.
+    pub(super) fn slots_around(&self, prepared: &Prepared) -> Vec<u32> {
+        self.slots.in_use.iter().copied().chain(prepared.slots()).collect()
+    }
+
+    /// Puts prepared policies in force.
+    pub(super) fn switch(&mut self, prepared: Prepared) -> Owned<()> {
+        let slots = prepared.slots().collect();
+        let Prepared { policy, fallback } = prepared;
+        // A packet that goes by the hint must find the ports of whichever policy it meets.
+        let mut guarded = no_ports()?;
+        guarded.service = policy.policy.service_of_port;
+        if let Some((fallback, _)) = &fallback {
+            join(&mut guarded, &fallback.policy.service_of_port);
         }
-        self.tries.set(slot, &trie, 0).map_err(failed("TRIES", "placing a trie"))?;
-        let mut policy = compiled.policy.clone();
-        policy.trie_slot = slot;
+        let mut both = guarded.clone();
+        join(&mut both, &self.guarded.service);
+        self.set_ports(&both)?;
+        let mut at_ns = 0;
+        if let Some((fallback, fallback_at_ns)) = fallback {
+            at_ns = fallback_at_ns;
+            self.place(FALLBACK, fallback)?;
+            // The net is up before anybody is on the rope. A policy that time ran out for, though,
+            // must not come back, not even for the moment until it is replaced.
+            if !self.has_fallen_back() {
+                self.set_control(Control { fallback_at_ns: at_ns, ..self.said })?;
+            }
+        }
+        self.place(IN_FORCE, policy)?;
+        self.slots.in_use = slots;
+        self.guarded = guarded;
+        self.set_control(Control { fallback_at_ns: at_ns, ..self.said })?;
+        self.set_ports(&self.guarded.clone())
+    }
+
+    /// Returns whether packets go by the fallback already.
+    fn has_fallen_back(&self) -> bool {
+        let at_ns = self.said.fallback_at_ns;
+        at_ns != 0 && Now::read().monotonic_ns >= at_ns
+    }
+
+    fn place(&mut self, slot: u32, placed: Placed) -> Owned<()> {
+        let Placed { policy, trie } = placed;
+        self.tries.set(policy.trie_slot, &trie, 0).map_err(failed("TRIES", "placing a trie"))?;
         let mut array = Array::<_, Policy>::create(1, 0).map_err(failed("POLICIES", "making a policy"))?;
         array.set(0, *policy, 0).map_err(failed("POLICIES", "writing a policy"))?;
-        // A packet that goes by the hint must find the ports of whichever policy it meets.
-        let before = self.guarded.clone();
-        self.guarded.service = compiled.policy.service_of_port;
-        let mut both = self.guarded.clone();
-        for (hint, old) in both.service.iter_mut().zip(before.service).filter(|(hint, _)| **hint == 0) {
-            *hint = old;
-        }
-        self.set_ports(&both)?;
-        self.policies.set(0, &array, 0).map_err(failed("POLICIES", "switching"))?;
-        self.slot = slot;
-        self.set_ports(&self.guarded.clone())
+        self.policies.set(slot, &array, 0).map_err(failed("POLICIES", "switching"))
     }
 
     fn set_ports(&mut self, hints: &PortHints) -> Owned<()> {
         self.ports.set(0, hints, 0).map_err(failed("PORTS", "writing"))
+    }
+
+    fn set_control(&mut self, control: Control) -> Owned<()> {
+        self.control.set(0, control, 0).map_err(failed("CONTROL", "writing"))?;
+        self.said = control;
+        Ok(())
     }
 
     /// Makes the set of own addresses this one.
@@ -196,7 +243,7 @@ impl Tables {
 
     /// Notes that the daemon is alive.
     pub(super) fn set_heartbeat(&mut self, heartbeat_ns: u64) -> Owned<()> {
-        self.control.set(0, Control { heartbeat_ns }, 0).map_err(failed("CONTROL", "writing"))
+        self.set_control(Control { heartbeat_ns, ..self.said })
     }
 
     /// Takes every sample in the ring buffer.
@@ -206,6 +253,13 @@ impl Tables {
             samples.extend(Sample::read_from_bytes(&item).ok());
         }
         samples
+    }
+}
+
+/// Adds the ports of one more policy where none has the port yet.
+fn join(hints: &mut PortHints, ports: &[u8; 1 << 16]) {
+    for (hint, other) in hints.service.iter_mut().zip(ports).filter(|(hint, _)| **hint == 0) {
+        *hint = *other;
     }
 }
 
@@ -219,6 +273,6 @@ fn no_ports() -> Owned<Box<PortHints>> {
 }
 
 /// Returns a capacity as the kernel wants it.
-fn capacity(entries: usize) -> u32 {
+pub(super) fn capacity(entries: usize) -> u32 {
     u32::try_from(entries).unwrap_or(u32::MAX)
 }

@@ -22,6 +22,8 @@ use crate::{dataplane::DataplaneError, policy::Compiled};
 pub struct World {
     /// The policies that were applied, the one in force last.
     pub applied: Vec<Compiled>,
+    /// The policy that comes into force by itself, and when.
+    pub fallback: Option<(Compiled, u64)>,
     /// The host's own addresses.
     pub local: Vec<IpAddr>,
     /// Sources with an entry.
@@ -52,7 +54,10 @@ pub(super) struct Facts {
 
 impl World {
     pub(super) fn policy(&self) -> Option<&Compiled> {
-        self.applied.last()
+        match &self.fallback {
+            Some((policy, at_ns)) if self.now_ns >= *at_ns => Some(policy),
+            _ => self.applied.last(),
+        }
     }
 
     /// Returns the class of an address in a service: that of the longest prefix.
@@ -123,15 +128,16 @@ impl World {
         if verdict.is_refusal() {
             return verdict;
         }
-        self.charge(&compiled, addr, &facts);
+        self.charge(&compiled, addr, port, &facts);
         verdict
     }
 
-    fn charge(&mut self, compiled: &Compiled, addr: Addr, facts: &Facts) {
+    fn charge(&mut self, compiled: &Compiled, addr: Addr, port: u16, facts: &Facts) {
         let now_ns = self.now_ns;
         let in_total = compiled.policy.counts_in_total(facts.key.service, facts.class);
         let state = Charge::CHARGED | if in_total { Charge::IN_TOTAL } else { 0 };
-        self.charges.push(Charge { key: facts.key, class: facts.class, addr, state });
+        let class = u16::try_from(facts.class).unwrap_or_default();
+        self.charges.push(Charge { key: facts.key, class, port, addr, state });
         let source = self
             .sources
             .entry(facts.key)

@@ -1,0 +1,103 @@
+//! Charges an open connection to another source or service, when the prefix
+//! lengths of sources or the ports of services have changed.
+//!
+//! The new count grows before the old one shrinks, so that no source is short of
+//! a connection meanwhile. A release may come in between: it leaves a mark, and
+//! who moves the charge takes it off.
+
+use limiter_common::{
+    map::{Charge, FailOpen, SourceKey},
+    policy::{Policy, UNGUARDED},
+    word::{ONE_OPEN, RESERVED_TO_OPEN},
+};
+
+use crate::{account, atomic, sockets, store};
+
+/// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
+const ATTEMPTS: u32 = 32;
+
+/// Moves the charge of one socket, if the policy in force says so.
+#[inline(always)]
+pub fn run(storage: *mut Charge) {
+    let state = sockets::state_of(storage);
+    let bits = atomic::load(state);
+    if bits & Charge::CHARGED == 0 || bits & Charge::MOVING != 0 {
+        return;
+    }
+    let Some(policy) = store::policy() else { return };
+    // SAFETY: a live value of the storage map. A charge is written to only by who moves it, and
+    // should that be another CPU, the swap below fails.
+    let old = unsafe { storage.read_volatile() };
+    let service = policy.service_of(old.port);
+    let key = SourceKey { addr: policy.source_of(old.addr), service };
+    if key == old.key || !atomic::swap(state, bits, bits | Charge::MOVING) {
+        return;
+    }
+    let (new, new_bits) = moved(policy, &old, bits, key);
+    if new_bits == bits && new.key == old.key {
+        return finish(storage, &old, bits, bits);
+    }
+    // SAFETY: as above; the state says that this CPU alone may write.
+    unsafe { (*storage).key = new.key };
+    // SAFETY: as above.
+    unsafe { (*storage).class = new.class };
+    sockets::take_off(&old, bits);
+    finish(storage, &new, bits, new_bits);
+}
+
+/// Charges a connection to its new key; returns what it is charged with, the old charge if that fails.
+#[inline(always)]
+fn moved(policy: &Policy, old: &Charge, bits: u64, key: SourceKey) -> (Charge, u64) {
+    if key.service == UNGUARDED {
+        return (Charge { key, ..*old }, 0);
+    }
+    let class = if key.service == old.key.service {
+        u32::from(old.class)
+    } else {
+        store::class_of(policy, old.addr, key.service)
+    };
+    if !add_open(&key) {
+        return (*old, bits);
+    }
+    let in_total = policy.counts_in_total(key.service, class);
+    if in_total && let Some(total) = store::total(key.service) {
+        atomic::add(total, ONE_OPEN);
+    }
+    sockets::add_to_class(key.service, class, 1);
+    let new_bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
+    (Charge { key, class: class as u16, ..*old }, new_bits)
+}
+
+/// Counts one open connection of a source; returns whether it could be.
+#[inline(always)]
+fn add_open(key: &SourceKey) -> bool {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let Some(source) = store::source_or_create(key) else {
+            account::fail_open(FailOpen::SourcesFull);
+            return false;
+        };
+        // Reserve first: the entry can't be removed under a reservation.
+        let word = source.word();
+        if source.is_alive(word) && source.swap_word(word, word.reserve()) {
+            source.add_to_word(RESERVED_TO_OPEN);
+            return true;
+        }
+    }
+    account::fail_open(FailOpen::Contention);
+    false
+}
+
+/// Ends the move; a release that came meanwhile is made up for.
+#[inline(always)]
+fn finish(storage: *mut Charge, charge: &Charge, bits: u64, new_bits: u64) {
+    let state = sockets::state_of(storage);
+    if atomic::swap(state, bits | Charge::MOVING, new_bits) {
+        return;
+    }
+    if new_bits & Charge::CHARGED != 0 {
+        sockets::take_off(charge, new_bits);
+    }
+    atomic::store(state, Charge::RELEASED);
+}

@@ -1,0 +1,146 @@
+//! Ten kills under load, and what holds without a daemon.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use limiter_tests::daemon::{DAEMON, Daemon};
+use limiter_tests::netns::Namespace;
+use limiter_tests::veth::Bed;
+use limiter_tests::{host, require, wait};
+
+use super::{CONFIG, LIMIT, PATIENCE, assert_one_source_holds, connect, greeter, target};
+
+/// How often the daemon is killed, and how long the load lasts at least.
+const KILLS: usize = 10;
+const LOAD_TIME: Duration = Duration::from_secs(20);
+/// A refusal takes far less, and so does a greeting.
+const CLIENT_TIME: Duration = Duration::from_secs(5);
+
+/// What became of connects made one after the other.
+#[derive(Debug, Default)]
+struct Tally {
+    accepted: AtomicUsize,
+    refused: AtomicUsize,
+    otherwise: AtomicUsize,
+}
+
+impl Tally {
+    /// Connects until told to stop; each connection is closed at once.
+    fn keep_connecting(&self, namespace: &Namespace, server: SocketAddr, stop: &AtomicBool) {
+        namespace.run(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let counter = match TcpStream::connect_timeout(&server, CLIENT_TIME) {
+                    Ok(_) => &self.accepted,
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => &self.refused,
+                    Err(_) => &self.otherwise,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                thread::yield_now();
+            }
+        });
+    }
+
+    fn read(&self) -> (usize, usize, usize) {
+        let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        (read(&self.accepted), read(&self.refused), read(&self.otherwise))
+    }
+}
+
+/// I8: through ten kills in twenty seconds of connects the source at its limit gets in not once, the
+/// good one always, and no counter goes backwards.
+#[test]
+fn ten_kills_under_load_leave_no_gap() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::plan().clients(2).build();
+    let [greedy, good] = bed.clients.as_slice() else { panic!("two clients") };
+    let server = greeter(&bed);
+    let good_server = limiter_tests::server::Server::greeting(
+        &bed.server,
+        SocketAddr::new(good.server_ipv4(), super::SMTP),
+    );
+    let mut daemon = Daemon::start(&bed.server, &CONFIG.replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"));
+    let held = connect(&bed, LIMIT);
+    assert_eq!(held.greeted(), LIMIT, "the source is at its limit");
+    let (refusals, passes, stop) = (Tally::default(), Tally::default(), AtomicBool::new(false));
+    let began = Instant::now();
+    let to_good = SocketAddr::new(good.server_ipv4(), super::SMTP);
+    thread::scope(|scope| {
+        scope.spawn(|| refusals.keep_connecting(&greedy.namespace, target(&bed), &stop));
+        scope.spawn(|| passes.keep_connecting(&good.namespace, to_good, &stop));
+        let mut counted = 0;
+        for kill in 1..=KILLS {
+            let before = (refusals.read().1, passes.read().0);
+            // Refused and let in while nobody is there, too.
+            daemon.kill();
+            wait::until("clients go on without a daemon", PATIENCE, || {
+                refusals.read().1 > before.0 + 20 && passes.read().0 > before.1 + 20
+            });
+            daemon.start_again();
+            let now = daemon.count("limiter_packets_total", &[]);
+            assert!(now >= counted, "kill {kill}: counters went from {counted} to {now}");
+            counted = now;
+        }
+        wait::until("the load lasts", LOAD_TIME, || began.elapsed() >= LOAD_TIME);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let (over, refused, lost) = refusals.read();
+    let (good_in, good_out, good_lost) = passes.read();
+    eprintln!(
+        "{KILLS} kills in {:.1?}: {refused} refused, {over} too many, {lost} otherwise; good: {good_in} in, {good_out} refused, {good_lost} otherwise",
+        began.elapsed()
+    );
+    assert_eq!((over, lost, good_out, good_lost), (0, 0, 0, 0), "none too many, good ones all in");
+    assert_eq!(server.most(), LIMIT, "the server never held more");
+    assert_eq!(daemon.metric("limiter_fail_open_total", &[]).to_string(), "0");
+    let counted = daemon.count("limiter_packets_total", &[("verdict", "refuse"), ("point", "syn")]);
+    assert!(counted >= refused as u64, "every refusal is counted, whoever was there: {counted} of {refused}");
+    wait::until_eq("open connections", &(LIMIT as u64), PATIENCE, || daemon.open("smtp"));
+    drop(good_server);
+    assert_one_source_holds(&daemon, LIMIT as u64);
+}
+
+/// Without a daemon for the configured time limits of one source only observe, while ceilings and
+/// denied classes stay; a new daemon ends that.
+#[test]
+fn limits_of_one_source_observe_when_nobody_watches() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::plan().clients(2).build();
+    let [greedy, denied] = bed.clients.as_slice() else { panic!("two clients") };
+    let server = greeter(&bed);
+    let _other = limiter_tests::server::Server::greeting(
+        &bed.server,
+        SocketAddr::new(denied.server_ipv4(), super::SMTP),
+    );
+    let config = format!(
+        "{}connections_total = 20\n[[class]]\nname = \"abuser\"\nprefixes = [\"{}\"]\ndeny = true\n",
+        CONFIG.replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"),
+        denied.ipv4()
+    );
+    let mut daemon = Daemon::start_with(&bed.server, &config, "observe_after_daemon_loss = \"2s\"");
+    let held = connect(&bed, LIMIT);
+    assert_eq!((held.greeted(), connect(&bed, 1).refused()), (LIMIT, 1));
+    daemon.kill();
+    let mut first = None;
+    wait::until("limits observe", PATIENCE, || {
+        let burst = connect(&bed, 1);
+        let is_in = burst.greeted() == 1;
+        first = Some(burst);
+        is_in
+    });
+    let more = connect(&bed, 12);
+    assert_eq!((more.greeted(), server.held()), (7, 20), "up to the ceiling and not beyond");
+    let try_denied = || {
+        denied
+            .namespace
+            .run(|| TcpStream::connect_timeout(&(denied.server_ipv4(), super::SMTP).into(), CLIENT_TIME))
+    };
+    assert!(try_denied().is_err(), "who is denied stays so");
+    drop(more);
+    server.wait_held(13, PATIENCE);
+    daemon.start_again();
+    assert_eq!(connect(&bed, 1).refused(), 1, "somebody watches again");
+    assert!(greedy.ipv4() != denied.ipv4());
+    drop((held, first));
+}
