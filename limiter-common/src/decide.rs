@@ -6,8 +6,8 @@
 
 use crate::{
     gcra,
-    limits::{Limits, Treatment},
-    verdict::{PassReason, RefuseReason},
+    limits::{Limits, Service, Treatment},
+    verdict::{PassReason, RefuseReason, Verdict},
 };
 
 /// What the decision may want to know about a source and its service.
@@ -45,6 +45,23 @@ pub fn decide(limits: &Limits, ceiling: u32, facts: &impl Facts) -> Result<PassR
         return Err(RefuseReason::ConnectionsTotal);
     }
     Ok(PassReason::WithinLimits)
+}
+
+/// Judges one connection attempt: what [`decide`] says, in the mode of the service.
+///
+/// While limits of one source only observe (`unwatched`, or the circuit breaker is open), what is
+/// over such a limit passes, up to the ceiling: that is never suspended.
+#[inline(always)]
+pub fn judge(limits: &Limits, ceiling: u32, facts: &impl Facts, service: &Service, unwatched: bool) -> Verdict {
+    let reason = match decide(limits, ceiling, facts) {
+        Ok(reason) => return Verdict::Pass(reason),
+        Err(reason) => reason,
+    };
+    let verdict = Verdict::refused(reason, service, unwatched);
+    if !verdict.is_refusal() && service.has(Service::ENFORCE) && ceiling != 0 && facts.total() >= ceiling {
+        return Verdict::refused(RefuseReason::ConnectionsTotal, service, unwatched);
+    }
+    verdict
 }
 
 /// Facts that are known already.
@@ -116,6 +133,25 @@ mod tests {
         assert_eq!(decide(&limits, 5, &facts), Err(RefuseReason::ConnectionsTotal));
         facts.total = 4;
         assert_eq!(decide(&limits, 5, &facts), Ok(PassReason::WithinLimits));
+    }
+
+    /// While limits of one source are suspended, what is over one passes up to the ceiling.
+    #[test]
+    fn a_ceiling_is_never_suspended() {
+        let limits = Limits::limited(2, Quota::NONE);
+        let service = |flags| Service { flags, ..Service::default() };
+        let enforcing = service(Service::ENFORCE);
+        let at = |total| Known { held: 2, total, ..Known::default() };
+        let own = RefuseReason::ConnectionsPerSource;
+        assert_eq!(judge(&limits, 5, &at(4), &enforcing, true), Verdict::WouldRefuse(own));
+        let full = Verdict::Refuse(RefuseReason::ConnectionsTotal);
+        assert_eq!(judge(&limits, 5, &at(5), &enforcing, true), full);
+        let suspended = service(Service::ENFORCE | Service::SUSPENDED);
+        assert_eq!(judge(&limits, 5, &at(5), &suspended, false), full);
+        assert_eq!(judge(&limits, 5, &at(5), &service(0), true), Verdict::WouldRefuse(own), "all observes");
+        assert_eq!(judge(&limits, 0, &at(5), &enforcing, true), Verdict::WouldRefuse(own), "no ceiling");
+        let denied = Verdict::Refuse(RefuseReason::Deny);
+        assert_eq!(judge(&Limits::DENIED, 5, &at(5), &enforcing, true), denied);
     }
 
     /// A limit of nothing refuses nothing: zero stands for no limit.

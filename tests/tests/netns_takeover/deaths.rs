@@ -1,6 +1,6 @@
 //! Ten kills under load, and what holds without a daemon.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +15,19 @@ use super::{CONFIG, LIMIT, PATIENCE, assert_one_source_holds, connect, greeter, 
 /// How often the daemon is killed, and how long the load lasts at least.
 const KILLS: usize = 10;
 const LOAD_TIME: Duration = Duration::from_secs(20);
+/// Between two connects of a client.
+const PACE: Duration = Duration::from_millis(2);
 /// A refusal takes far less, and so does a greeting.
 const CLIENT_TIME: Duration = Duration::from_secs(5);
+
+/// Ends the load when it goes, in a failed test too.
+struct Load<'a>(&'a AtomicBool);
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// What became of connects made one after the other.
 #[derive(Debug, Default)]
@@ -37,7 +48,8 @@ impl Tally {
                     Err(_) => &self.otherwise,
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
-                thread::yield_now();
+                // A steady load, below what a CPU may send in resets.
+                wait::until_some(PACE, || stop.load(Ordering::Relaxed).then_some(()));
             }
         });
     }
@@ -45,6 +57,16 @@ impl Tally {
     fn read(&self) -> (usize, usize, usize) {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         (read(&self.accepted), read(&self.refused), read(&self.otherwise))
+    }
+}
+
+/// Accepts and closes, so that a client that closes too leaves nothing behind.
+fn close_at_once(listener: &TcpListener, stop: &AtomicBool) {
+    listener.set_nonblocking(true).expect("a listener may be non-blocking");
+    while !stop.load(Ordering::Relaxed) {
+        wait::until_some(PATIENCE, || {
+            (listener.accept().is_ok() || stop.load(Ordering::Relaxed)).then_some(())
+        });
     }
 }
 
@@ -56,17 +78,16 @@ fn ten_kills_under_load_leave_no_gap() {
     let bed = Bed::plan().clients(2).build();
     let [greedy, good] = bed.clients.as_slice() else { panic!("two clients") };
     let server = greeter(&bed);
-    let good_server = limiter_tests::server::Server::greeting(
-        &bed.server,
-        SocketAddr::new(good.server_ipv4(), super::SMTP),
-    );
+    let to_good = SocketAddr::new(good.server_ipv4(), super::SMTP);
+    let listener = bed.server.run(|| TcpListener::bind(to_good)).expect("the address is the server's");
     let mut daemon = Daemon::start(&bed.server, &CONFIG.replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"));
     let held = connect(&bed, LIMIT);
     assert_eq!(held.greeted(), LIMIT, "the source is at its limit");
     let (refusals, passes, stop) = (Tally::default(), Tally::default(), AtomicBool::new(false));
     let began = Instant::now();
-    let to_good = SocketAddr::new(good.server_ipv4(), super::SMTP);
     thread::scope(|scope| {
+        let _load = Load(&stop);
+        scope.spawn(|| close_at_once(&listener, &stop));
         scope.spawn(|| refusals.keep_connecting(&greedy.namespace, target(&bed), &stop));
         scope.spawn(|| passes.keep_connecting(&good.namespace, to_good, &stop));
         let mut counted = 0;
@@ -83,7 +104,6 @@ fn ten_kills_under_load_leave_no_gap() {
             counted = now;
         }
         wait::until("the load lasts", LOAD_TIME, || began.elapsed() >= LOAD_TIME);
-        stop.store(true, Ordering::Relaxed);
     });
     let (over, refused, lost) = refusals.read();
     let (good_in, good_out, good_lost) = passes.read();
@@ -97,7 +117,6 @@ fn ten_kills_under_load_leave_no_gap() {
     let counted = daemon.count("limiter_packets_total", &[("verdict", "refuse"), ("point", "syn")]);
     assert!(counted >= refused as u64, "every refusal is counted, whoever was there: {counted} of {refused}");
     wait::until_eq("open connections", &(LIMIT as u64), PATIENCE, || daemon.open("smtp"));
-    drop(good_server);
     assert_one_source_holds(&daemon, LIMIT as u64);
 }
 
