@@ -73,6 +73,7 @@ pub struct Daemon<'a> {
     pins: Pins,
     directory: TempDir,
     runtime: String,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 /// A directory for pins; removed when dropped, with what is in it.
@@ -91,11 +92,27 @@ impl<'a> Daemon<'a> {
     #[must_use]
     #[track_caller]
     pub fn start_with(namespace: &'a Namespace, config: &str, runtime: &str) -> Self {
-        let directory = tempfile::tempdir().expect("creating a directory");
-        let mut daemon =
-            Self { namespace, process: None, pins: Pins::new(), directory, runtime: runtime.to_owned() };
-        daemon.configure(config);
+        let mut daemon = Self::prepare(namespace, config, runtime);
         daemon.start_again();
+        daemon
+    }
+
+    /// Starts a daemon on which the kernel's TCX is lost: it guards by filters, as on kernels before 6.6.
+    #[must_use]
+    #[track_caller]
+    pub fn start_without_tcx(namespace: &'a Namespace, config: &str) -> Self {
+        let mut daemon = Self::prepare(namespace, config, "");
+        daemon.environment.push(("LIMITER_TCX", "off"));
+        daemon.start_again();
+        daemon
+    }
+
+    fn prepare(namespace: &'a Namespace, config: &str, runtime: &str) -> Self {
+        let directory = tempfile::tempdir().expect("creating a directory");
+        let runtime = runtime.to_owned();
+        let daemon =
+            Self { namespace, process: None, pins: Pins::new(), directory, runtime, environment: Vec::new() };
+        daemon.configure(config);
         daemon
     }
 
@@ -119,6 +136,7 @@ impl<'a> Daemon<'a> {
         assert!(self.process.is_none(), "one daemon at a time");
         let program = binary("limiterd");
         let mut command = self.namespace.command(&program.to_string_lossy());
+        command.envs(self.environment.iter().copied());
         let process = Process::start("limiterd", command.arg("--config").arg(self.config()));
         let ready = wait::until_some(START_TIME, || {
             let dead = process.exit_status().is_some();

@@ -42,6 +42,7 @@ pub mod replay;
 pub mod screen;
 pub mod server;
 pub mod sock_ops;
+pub mod tc;
 pub mod veth;
 pub mod wait;
 pub mod wire;

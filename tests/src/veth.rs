@@ -30,7 +30,8 @@ pub struct Bed {
 /// A client namespace and its link to the server.
 #[derive(Debug)]
 pub struct Client {
-    _pass: Option<Attached>,
+    plan: Plan,
+    pass: Option<Attached>,
     /// Where the client runs.
     pub namespace: Namespace,
     /// Its number, part of its addresses.
@@ -117,6 +118,19 @@ impl Client {
     #[must_use]
     pub fn ghost_mac(&self) -> Mac {
         [2, 0, 0, 0x90, self.index, 3]
+    }
+
+    /// Deletes the link to the server, as one does who pulls a plug.
+    #[track_caller]
+    pub fn unplug(&mut self, server: &Namespace) {
+        self.pass = None;
+        server.ip(&format!("link del {}", self.server_device()));
+    }
+
+    /// Makes a link of the same names and addresses in the place of one that was unplugged.
+    #[track_caller]
+    pub fn plug(&mut self, server: &Namespace) {
+        self.plan.link(server, self);
     }
 
     /// Gives the client more addresses, of any network, which the server can answer.

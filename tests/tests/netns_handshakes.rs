@@ -8,6 +8,7 @@
 //! - `cookies_*`, `deferred_*`, `queued_*`, `late_*`: other ways through the kernel
 //! - `*_two_cpus*`: completed on both CPUs at the same moment
 //! - `the_gate_*`: without XDP
+//! - `tc_*`: with tc in the place of XDP
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -332,4 +333,44 @@ fn the_gate_alone_admits_twenty_of_200_on_two_cpus() {
     let bed = Bed::plan().queues(2).build();
     bed.server.receive_packet_steering("srv0", "3");
     on_two_cpus(&Scene::over_ipv4(&bed, "none"), "two CPUs, packet steering, gate alone");
+}
+
+/// 20 of 200 get in where tc judges in the place of XDP: each shape, both families, with and without cookies.
+#[test]
+fn tc_admits_twenty_of_200() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let shapes = [Shape::Ack, Shape::AckWithData(data()), Shape::FinAck];
+    Scene::over_ipv4(&bed, "tcx").each(&[&shapes[..], &[Shape::Fragments(8, data())]].concat());
+    Scene::over_ipv6(&bed, "tcx").each(&[&shapes[..], &[Shape::OptionHeaders(3)]].concat());
+    bed.server.sysctl("net.ipv4.tcp_syncookies", "2");
+    for (name, scene) in [
+        ("cookies over IPv4, in tc", Scene::over_ipv4 as fn(_, _) -> _),
+        ("cookies over IPv6, in tc", Scene::over_ipv6),
+    ] {
+        let scene: Scene<'_> = scene(&bed, "tcx");
+        let listener = Server::greeting(&bed.server, scene.target());
+        scene.twenty_of_200(name, &listener, &[Shape::Ack]);
+        assert!(scene.refused().0 > 0, "a source at its limit is refused in tc, by its cookie");
+    }
+}
+
+/// The kernel resets what tc spoils: nobody beyond the limit is left waiting.
+#[test]
+fn tc_makes_the_kernel_reset() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    for scene in [Scene::over_ipv4 as fn(_, _) -> _, Scene::over_ipv6 as fn(_, _) -> _] {
+        let scene: Scene<'_> = scene(&bed, "tcx");
+        let listener = Server::greeting(&bed.server, scene.target());
+        let mut raw = scene.in_flight(IN_FLIGHT);
+        let before = scene.refused();
+        raw.complete(&Shape::Ack);
+        let others = usize::from(IN_FLIGHT) - LIMIT as usize;
+        raw.wait_until(PATIENCE, |all| all.iter().filter(|h| h.reset.is_some()).count() == others);
+        assert_eq!(raw.count(|h| h.reset.is_some()), others, "each is told");
+        assert_eq!(raw.count(|h| h.bad_checksums > 0), 0);
+        scene.assert_twenty("reset", &listener, before);
+        scene.close(&listener, &mut [raw]);
+    }
 }

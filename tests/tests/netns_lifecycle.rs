@@ -259,13 +259,14 @@ fn fails_to_start(bed: &Bed, daemon: &Daemon<'_>) -> String {
     process.log()
 }
 
-/// A foreign XDP program is named with its id, and neither it nor a control group is touched.
+/// Who insists on XDP is told the name and id of a foreign program, and neither it nor a control group is touched.
 #[test]
 fn a_foreign_xdp_program_is_named() {
     require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
     let bed = Bed::new();
     let cgroup = Cgroup::create("foreign");
-    let mut daemon = Daemon::start_with(&bed.server, CONFIG, &in_cgroup(&cgroup));
+    let config = format!("attach = \"native\"\n{CONFIG}");
+    let mut daemon = Daemon::start_with(&bed.server, &config, &in_cgroup(&cgroup));
     daemon.stop();
     let foreign = Attached::new(&bed.server, "srv0", Action::Pass, XdpMode::Driver);
     let id = || {

@@ -95,17 +95,13 @@ fn interfaces(raw: &RawConfig, problems: &mut Problems) -> Interfaces {
 }
 
 fn attach(raw: &RawConfig, problems: &mut Problems) -> Attach {
-    const MODES: [(&str, Attach); 4] = [
+    const MODES: [(&str, Attach); 5] = [
         ("auto", Attach::Auto),
         ("native", Attach::Native),
         ("generic", Attach::Generic),
+        ("tcx", Attach::Tcx),
         ("none", Attach::None),
     ];
-    if let Some(at) = raw.attach.as_ref().filter(|at| at.value == "tcx") {
-        let help = "use \"auto\", or \"none\" where another XDP program owns the interface: the gate alone is exact too";
-        problems.add(at.span.clone(), "attach mode `tcx` is not supported by this version", help);
-        return Attach::None;
-    }
     value::choice("attach mode", raw.attach.as_ref(), &MODES, problems).unwrap_or(Attach::Auto)
 }
 

@@ -229,3 +229,21 @@ fn a_flood_of_mistakes_is_cut_short() {
     assert_eq!((errors.count(), errors.iter().count()), (100_000, 100));
     assert!(errors.to_string().contains("... and 99900 more"));
 }
+
+/// Every way to attach has its word.
+#[test]
+fn ways_to_attach_have_words() {
+    for (word, attach) in [
+        ("auto", Attach::Auto),
+        ("native", Attach::Native),
+        ("generic", Attach::Generic),
+        ("tcx", Attach::Tcx),
+        ("none", Attach::None),
+    ] {
+        let text = format!(
+            "attach = \"{word}\"\n[[service]]\nname = \"a\"\nports = [25]\nconnections_per_source = 1\n"
+        );
+        let config = Config::parse(&text, std::path::Path::new("limiter.toml")).unwrap();
+        assert_eq!(config.attach, attach);
+    }
+}

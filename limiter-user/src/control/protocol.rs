@@ -41,6 +41,8 @@ pub const fn attached(mode: AttachMode) -> &'static str {
     match mode {
         AttachMode::Native => "native",
         AttachMode::Generic => "generic",
+        AttachMode::Tcx => "tcx",
+        AttachMode::Clsact => "clsact",
         AttachMode::None => "none",
     }
 }

@@ -103,7 +103,7 @@ impl Render {
         for attachment in &status.attachments {
             let style = match attachment.mode {
                 AttachMode::Native => Style::Good,
-                AttachMode::Generic => Style::Plain,
+                AttachMode::Generic | AttachMode::Tcx | AttachMode::Clsact => Style::Plain,
                 AttachMode::None => Style::Warning,
             };
             table.row([

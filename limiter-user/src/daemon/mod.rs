@@ -39,6 +39,7 @@ pub mod engine;
 pub mod faults;
 pub mod host;
 pub mod lasting;
+pub mod monitor;
 pub mod notify;
 pub mod privileges;
 pub mod recount;
@@ -53,6 +54,7 @@ pub mod tick;
 pub mod top;
 
 mod explain;
+mod network;
 mod rails;
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ impl Daemon {
             intent.config = config;
         })?;
         warn_about(&self.intent.config);
+        self.look_at_interfaces();
         if !stale.is_empty() {
             self.keep_rules();
         }
@@ -145,10 +146,13 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
     if old.source != new.source {
         changes.push("the prefix lengths of sources changed".to_owned());
     }
+    let at_once = [("interfaces", old.interfaces != new.interfaces), ("attach", old.attach != new.attach)];
+    let at_once = at_once.into_iter().filter(|(_, changed)| *changed);
+    changes.extend(
+        at_once.map(|(key, _)| format!("`{key}` changed: `limiterctl status` shows what is attached")),
+    );
     let runtime = (&old.runtime, &new.runtime);
     let at_start_only = [
-        ("interfaces", old.interfaces != new.interfaces),
-        ("attach", old.attach != new.attach),
         ("runtime.state_dir", runtime.0.state_dir != runtime.1.state_dir),
         ("runtime.pin_dir", runtime.0.pin_dir != runtime.1.pin_dir),
         ("runtime.control_socket", runtime.0.control_socket != runtime.1.control_socket),

@@ -31,6 +31,7 @@ use crate::{
 use super::{
     Boot, Daemon, Handle, Prepared, Stopped, engine,
     host::local_addresses,
+    monitor::{self, Monitor},
     notify::{self, State},
     privileges::give_up,
     reload::warn_about,
@@ -38,8 +39,8 @@ use super::{
 
 /// How often heartbeats go out and samples come in.
 const BEAT: Duration = Duration::from_secs(1);
-/// Beats between two looks at the host's own addresses.
-const ADDRESS_BEATS: u64 = 5;
+/// Beats between two looks at what may change without an event: a program taken off an interface.
+const LOOK_BEATS: u64 = 5;
 /// How long answers under way may take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -144,7 +145,11 @@ pub async fn run<O: Opening>(
     let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     servers.spawn(server::serve(control, access, handle.clone(), until(stopped.clone())));
-    servers.spawn(metrics::serve(scrapes, handle.clone(), until(stopped)));
+    servers.spawn(metrics::serve(scrapes, handle.clone(), until(stopped.clone())));
+    match Monitor::open() {
+        Ok(monitor) => drop(servers.spawn(monitor::watch(monitor, handle.clone(), until(stopped)))),
+        Err(error) => tracing::warn!(%error, "changes of the network are noticed only every few seconds"),
+    }
     notify::tell(State::Ready);
     let ended = beat(&handle, &mut signals, runtime.recount_interval.as_secs()).await;
     notify::tell(State::Stopping);
@@ -190,9 +195,9 @@ async fn beat(
                 Some(Signal::Stop) | None => return Ok(()),
             },
             _ = beats.tick() => {
-                let (recount, addresses) =
-                    (count.is_multiple_of(recount_beats), count.is_multiple_of(ADDRESS_BEATS));
-                handle.ask(move |daemon, now| due(daemon, now, recount, addresses)).await?;
+                let (recount, look) =
+                    (count.is_multiple_of(recount_beats), count.is_multiple_of(LOOK_BEATS));
+                handle.ask(move |daemon, now| due(daemon, now, recount, look)).await?;
                 // Only an engine that answers may keep the watchdog quiet.
                 notify::tell(State::Alive);
                 count += 1;
@@ -201,10 +206,10 @@ async fn beat(
     }
 }
 
-fn due(daemon: &mut Daemon, now: Now, recount: bool, addresses: bool) {
+fn due(daemon: &mut Daemon, now: Now, recount: bool, look: bool) {
     daemon.second(now);
-    if addresses {
-        daemon.look_at_addresses(local_addresses(), now);
+    if look {
+        daemon.look_at_network(local_addresses(), now);
     }
     if recount {
         daemon.recount(now);

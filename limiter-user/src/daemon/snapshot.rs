@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub attachments: Vec<Attachment>,
     /// How often the configuration was read anew.
     pub reloads: Reloads,
+    /// How often an interface began or ceased to be guarded.
+    pub interface_changes: u64,
     /// Samples of refusals seen.
     pub samples: u64,
     /// Steps of the daemon that fail at the moment.
@@ -93,6 +95,7 @@ impl Daemon {
             hash: self.intent.config.hash(),
             attachments: self.dataplane.attachments(),
             reloads: self.reloads,
+            interface_changes: self.interface_changes,
             samples: self.refusals.seen(),
             faults: self.faults.count(),
             preset_ages_s: self

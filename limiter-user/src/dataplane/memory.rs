@@ -187,6 +187,14 @@ impl Dataplane for Memory {
         Vec::new()
     }
 
+    fn refresh_interfaces(&mut self, config: &Config) -> Result<Vec<String>, DataplaneError> {
+        let mut world = self.world();
+        world.check("refresh")?;
+        let changed = world.interfaces.as_ref() != Some(&config.interfaces);
+        world.interfaces = Some(config.interfaces.clone());
+        Ok(if changed { vec!["memory is guarded".to_owned()] } else { Vec::new() })
+    }
+
     fn detach(&mut self) -> Result<(), DataplaneError> {
         let mut world = self.world();
         world.check("detach")?;

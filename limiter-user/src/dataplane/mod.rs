@@ -17,14 +17,18 @@ use crate::{
     policy::{Compiled, Ids},
 };
 
-/// How XDP is attached to an interface.
+/// How an interface is guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachMode {
-    /// In the driver.
+    /// By XDP in the driver.
     Native,
-    /// In the network stack, after the socket buffer was made.
+    /// By XDP in the network stack, after the socket buffer was made.
     Generic,
+    /// By tc, behind the XDP program of somebody else.
+    Tcx,
+    /// The same, by a filter, where the kernel has no TCX.
+    Clsact,
     /// Not at all: the gate alone limits, by dropping.
     None,
 }
@@ -189,6 +193,14 @@ pub trait Dataplane: Send {
 
     /// Returns what earlier daemons left pinned and nobody uses, a sentence each.
     fn orphans(&self) -> Vec<String>;
+
+    /// Brings what is attached in line with the interfaces of a configuration, as they are by now; returns
+    /// what is different from before, a sentence each.
+    ///
+    /// # Errors
+    ///
+    /// When the host's network cannot be looked at; what can be guarded is.
+    fn refresh_interfaces(&mut self, config: &Config) -> Result<Vec<String>, DataplaneError>;
 
     /// Detaches everything.
     ///

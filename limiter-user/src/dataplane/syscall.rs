@@ -27,6 +27,8 @@ const BPF_LINK_DETACH: i32 = 34;
 const BPF_TRACE_ITER: u32 = 28;
 /// Attach type of `sock_ops` programs.
 const BPF_CGROUP_SOCK_OPS: u32 = 3;
+/// Attach type of programs that TCX runs on what arrives.
+const BPF_TCX_INGRESS: u32 = 46;
 /// `BPF_F_ALLOW_MULTI`: others may attach beside it.
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
 /// `SO_NETNS_COOKIE`, since 5.14 (`include/uapi/asm-generic/socket.h`).
@@ -63,6 +65,11 @@ struct ProgQuery {
     prog_ids: u64,
     prog_cnt: u32,
     pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    // The kernel writes it for TCX, however short it is told that the struct is.
+    revision: u64,
 }
 
 /// The part of `union bpf_attr` that opens a pinned object.
@@ -152,19 +159,36 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Lists the programs on the `sock_ops` hook of a cgroup.
 pub(super) fn sock_ops_programs(cgroup: BorrowedFd<'_>) -> io::Result<SockOpsPrograms> {
+    let (ids, attach_flags) = programs(raw(cgroup), BPF_CGROUP_SOCK_OPS)?;
+    Ok(SockOpsPrograms { ids, allow_others: attach_flags & BPF_F_ALLOW_MULTI != 0 })
+}
+
+/// Lists the ids of the programs that TCX runs at the ingress of an interface.
+///
+/// aya asks for more about each of them, which takes privileges that the daemon gives up.
+pub(super) fn tcx_programs(index: u32) -> io::Result<Vec<u32>> {
+    programs(index, BPF_TCX_INGRESS).map(|(ids, _)| ids)
+}
+
+/// Lists the programs on a hook, with the flags they were attached with.
+fn programs(target: u32, attach_type: u32) -> io::Result<(Vec<u32>, u32)> {
     let mut ids = vec![0_u32; PROGRAMS_MAX];
     let mut attr = ProgQuery {
-        target_fd: raw(cgroup),
-        attach_type: BPF_CGROUP_SOCK_OPS,
+        target_fd: target,
+        attach_type,
         query_flags: 0,
         attach_flags: 0,
         prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
         prog_cnt: u32::try_from(ids.len()).map_err(io::Error::other)?,
         pad: 0,
+        prog_attach_flags: 0,
+        link_ids: 0,
+        link_attach_flags: 0,
+        revision: 0,
     };
     bpf(BPF_PROG_QUERY, &mut attr)?;
     ids.truncate(attr.prog_cnt as usize);
-    Ok(SockOpsPrograms { ids, allow_others: attr.attach_flags & BPF_F_ALLOW_MULTI != 0 })
+    Ok((ids, attr.attach_flags))
 }
 
 /// Returns the cookie of this thread's network namespace.

@@ -227,6 +227,12 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
             samples: attachments.collect(),
         },
         Family {
+            name: "limiter_interface_changes",
+            help: "Interfaces that began or ceased to be guarded since the daemon started",
+            kind: MetricType::Counter,
+            samples: vec![(Labels::new(), Value::Whole(snapshot.interface_changes))],
+        },
+        Family {
             name: "limiter_faults",
             help: "Steps of the daemon that fail at the moment",
             kind: MetricType::Gauge,

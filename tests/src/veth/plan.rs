@@ -55,7 +55,15 @@ impl Plan {
 
     fn client(self, server: &Namespace, index: u8) -> Client {
         let namespace = namespace(&format!("client{index}"));
-        let client = Client { _pass: None, namespace, index, server: server.name().to_owned() };
+        let mut client =
+            Client { plan: self, pass: None, namespace, index, server: server.name().to_owned() };
+        self.link(server, &mut client);
+        client
+    }
+
+    /// Joins a client to the server.
+    pub(super) fn link(self, server: &Namespace, client: &mut Client) {
+        let index = client.index;
         let (near, far) = (client.device(), client.server_device());
         let Self { queues, mtu, .. } = self;
         let queues = format!("numrxqueues {queues} numtxqueues {queues} mtu {mtu}");
@@ -82,8 +90,8 @@ impl Plan {
                 namespace.output("ethtool", &["-K", device, "tx", "off"]);
             }
         }
-        let pass = self.pass.then(|| Attached::new(&client.namespace, &near, Action::Pass, XdpMode::Driver));
-        Client { _pass: pass, ..client }
+        client.pass =
+            self.pass.then(|| Attached::new(&client.namespace, &near, Action::Pass, XdpMode::Driver));
     }
 }
 

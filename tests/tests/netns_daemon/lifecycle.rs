@@ -59,14 +59,15 @@ fn two_daemons_do_not_share_a_socket() {
     drop(held);
 }
 
-/// A foreign XDP program is named and stays where it is.
+/// Who insists on the driver is told of a foreign XDP program, which stays where it is.
 #[test]
 fn a_foreign_xdp_program_is_not_replaced() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
     let _foreign = Attached::new(&bed.server, "srv0", Action::Pass, XdpMode::Driver);
     let directory = tempfile::tempdir().expect("creating a directory");
-    let said = fails_to_start(&bed.server, &with_runtime(&config(), &directory.path().display().to_string()));
+    let native = format!("attach = \"native\"\n{}", config());
+    let said = fails_to_start(&bed.server, &with_runtime(&native, &directory.path().display().to_string()));
     assert!(said.contains("srv0 has an XDP program that is not limiter's"), "{said}");
     assert!(said.contains("attach = \"none\""), "it says what helps: {said}");
     assert!(has_xdp(&bed.server, "srv0"), "the foreign program is still there");

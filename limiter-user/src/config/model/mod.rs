@@ -70,16 +70,18 @@ pub enum Interfaces {
     Named(Vec<String>),
 }
 
-/// How XDP is to be attached.
+/// How interfaces are to be guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attach {
-    /// In the driver, or in the network stack where the driver cannot.
+    /// By XDP, in the driver or in the network stack where the driver cannot; by tc where XDP is somebody else's.
     Auto,
-    /// In the driver.
+    /// By XDP in the driver.
     Native,
-    /// In the network stack.
+    /// By XDP in the network stack.
     Generic,
+    /// By tc.
+    Tcx,
     /// Not at all: the gate alone limits, by dropping.
     None,
 }

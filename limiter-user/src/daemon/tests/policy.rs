@@ -6,7 +6,7 @@ use limiter_common::verdict::{RefuseReason, Verdict};
 
 use super::{CONFIG, EXEMPT, NOW, SMTP, WITHIN, daemon, ip, kind, started};
 use crate::{
-    config::Mode,
+    config::{Interfaces, Mode},
     control::{error::Kind, protocol::ModeRequest},
 };
 
@@ -46,6 +46,21 @@ fn a_broken_file_changes_nothing() {
     assert_eq!(daemon.status(NOW).policy.reload_error, None);
     let snapshot = daemon.snapshot(NOW);
     assert_eq!((snapshot.reloads.done, snapshot.reloads.failed), (1, 1));
+}
+
+/// Interfaces of a reloaded file are attached at once, and a look that changes nothing is not counted.
+#[test]
+fn a_reload_brings_interfaces_in_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("limiter.toml");
+    let (mut daemon, memory) = daemon(CONFIG, &path, NOW);
+    daemon.look_at_interfaces();
+    fs::write(&path, format!("interfaces = [\"eth1\"]\n{CONFIG}")).unwrap();
+    let changes = daemon.reload("uid 0", NOW).unwrap().changes;
+    assert!(changes.iter().any(|change| change.starts_with("`interfaces` changed")), "{changes:?}");
+    assert_eq!(memory.world().interfaces, Some(Interfaces::Named(vec!["eth1".to_owned()])));
+    daemon.look_at_network(Ok(vec![]), NOW);
+    assert_eq!(daemon.snapshot(NOW).interface_changes, 2);
 }
 
 /// An address that the host got is exempt, and the packet path knows it.

@@ -3,12 +3,12 @@
 
 use std::{fs, io};
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::netlink;
 
 /// Destination of the default route in `/proc/net/route`, and its column.
 const DEFAULT_V4: &str = "00000000";
@@ -32,21 +32,8 @@ pub(super) struct Interface {
 pub(super) fn look_up(name: &str) -> io::Result<Interface> {
     let mut request = LinkMessage::default();
     request.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    let mut message =
-        NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(request)));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(facts(&link)),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
+    match netlink::ask(RouteNetlinkMessage::GetLink(request), 0)? {
+        Some(RouteNetlinkMessage::NewLink(link)) => Ok(facts(&link)),
         other => Err(io::Error::other(format!("unexpected answer from the kernel: {other:?}"))),
     }
 }

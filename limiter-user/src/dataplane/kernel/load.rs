@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, CgroupSkb, Iter, Program, ProgramError, SockOps, Xdp},
+    programs::{BtfTracePoint, CgroupSkb, Iter, Program, ProgramError, SchedClassifier, SockOps, Xdp},
 };
 
 use super::{
@@ -22,6 +22,8 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("LIMITER_BPF_
 
 /// XDP programs.
 const XDP: [&str; 3] = ["ingress", "explain", "amend"];
+/// The program of tc.
+pub(super) const TC: &str = "ingress_tc";
 /// Programs on BTF tracepoints, with the tracepoint.
 const TRACEPOINTS: [(&str, &str); 2] = [("release", "tcp_destroy_sock"), ("give_back", "kfree_skb")];
 /// Iterators, with what they iterate over.
@@ -75,6 +77,7 @@ impl Loaded {
         for name in XDP {
             self.program_mut::<Xdp>(name)?.load().map_err(failed(step(name)))?;
         }
+        self.program_mut::<SchedClassifier>(TC)?.load().map_err(failed(step(TC)))?;
         self.program_mut::<CgroupSkb>("gate")?.load().map_err(failed(step("gate")))?;
         self.program_mut::<SockOps>("charge")?.load().map_err(failed(step("charge")))?;
         for (name, tracepoint) in TRACEPOINTS {

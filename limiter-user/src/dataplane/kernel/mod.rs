@@ -2,15 +2,20 @@
 //! speaks to them through maps, iterators and test runs.
 
 mod attach;
+mod clsact;
 mod generation;
 mod interface;
+mod interfaces;
+mod link;
 mod load;
+mod netlink;
 pub mod offsets;
 mod opening;
 pub mod pins;
 mod probe;
 mod switch;
 mod tables;
+mod tc;
 mod xdp;
 
 use std::{io::Read as _, net::IpAddr, os::fd::BorrowedFd};
@@ -24,7 +29,7 @@ use limiter_common::{
 use zerocopy::{FromBytes, IntoBytes as _};
 
 pub use self::opening::{KernelOpening, clean_up_unused};
-use self::{generation::Ledger, load::Loaded, pins::Pins, tables::Tables};
+use self::{generation::Ledger, interfaces::bring_in_line, load::Loaded, pins::Pins, tables::Tables};
 use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, Recount, syscall};
 use crate::{clock::Now, config::Config, policy::Compiled};
 
@@ -78,6 +83,13 @@ impl Kernel {
 }
 
 impl Running {
+    /// Attaches to the interfaces of a configuration, as far as they are there.
+    fn attach_interfaces(&mut self, config: &Config) -> Result<(), DataplaneError> {
+        let outcome = bring_in_line(&mut self.loaded, &self.pins, config, &[]);
+        self.attachments = outcome.attachments;
+        outcome.errors.into_iter().next().map_or(Ok(()), Err)
+    }
+
     /// Puts a policy in force; open connections are charged to whom it says.
     fn apply(&mut self, policy: &Compiled, fallback: Option<Fallback<'_>>) -> Result<(), DataplaneError> {
         self.switch(policy, fallback)?;
@@ -256,6 +268,14 @@ impl Dataplane for Kernel {
 
     fn orphans(&self) -> Vec<String> {
         pins::orphans(self.opened.pin_dir())
+    }
+
+    fn refresh_interfaces(&mut self, config: &Config) -> Result<Vec<String>, DataplaneError> {
+        // Who was told to stay detached has nothing to bring in line.
+        let Some(running) = &mut self.running else { return Ok(Vec::new()) };
+        let outcome = bring_in_line(&mut running.loaded, &running.pins, config, &running.attachments);
+        running.attachments = outcome.attachments;
+        Ok(outcome.changes)
     }
 
     fn detach(&mut self) -> Result<(), DataplaneError> {

@@ -17,7 +17,6 @@ use super::{
     load::{Loaded, failed, random_seed},
     pins::{self, Found, GENERATION, Pins},
     tables::Tables,
-    xdp,
 };
 use crate::{
     clock::Now,
@@ -134,7 +133,7 @@ impl KernelOpening {
         // Adopts what there is, before anybody is refused.
         running.charge_anew(first)?;
         attach_gate(&mut running.loaded, &running.pins, &self.cgroup)?;
-        running.attachments = xdp::attach(&mut running.loaded, &running.pins, config)?;
+        running.attach_interfaces(config)?;
         Ok(running)
     }
 
@@ -159,7 +158,7 @@ impl KernelOpening {
         running.tables.set_local_addresses(local)?;
         attach_counting(&mut running.loaded, &running.pins, &self.cgroup)?;
         attach_gate(&mut running.loaded, &running.pins, &self.cgroup)?;
-        running.attachments = xdp::attach(&mut running.loaded, &running.pins, config)?;
+        running.attach_interfaces(config)?;
         running.apply(first, None)?;
         tracing::info!("took over what an earlier limiterd left attached");
         Ok(running)

@@ -16,7 +16,7 @@ use aya_obj::Object;
 use limiter_common::names::ABI_VERSION;
 use nix::sys::statfs::{FsType, statfs};
 
-use super::{generation::Generation, load::OBJECT};
+use super::{clsact, generation::Generation, load::OBJECT};
 use crate::dataplane::{DataplaneError, syscall};
 
 /// `BPF_FS_MAGIC`, `include/uapi/linux/magic.h`.
@@ -205,6 +205,7 @@ pub fn orphans(pin_dir: &Path) -> Vec<String> {
 
 /// Detaches a pinned link and removes its pin.
 pub(super) fn remove_link(path: &Path) -> io::Result<()> {
+    clsact::withdraw(path)?;
     let link = syscall::open_pinned(path)?;
     fs::remove_file(path)?;
     // Tracing links answer that they cannot; closing the last descriptor detaches those.

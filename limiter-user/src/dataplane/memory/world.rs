@@ -15,7 +15,7 @@ use limiter_common::{
 };
 
 use super::SECOND_NS;
-use crate::{dataplane::DataplaneError, policy::Compiled};
+use crate::{config::Interfaces, dataplane::DataplaneError, policy::Compiled};
 
 /// Everything the packet path knows.
 #[derive(Debug, Default)]
@@ -40,6 +40,8 @@ pub struct World {
     pub heartbeats: u64,
     /// Whether everything was detached.
     pub detached: bool,
+    /// The interfaces that it was told to guard last.
+    pub interfaces: Option<Interfaces>,
     /// Step that fails until this is emptied.
     pub broken: Option<&'static str>,
 }

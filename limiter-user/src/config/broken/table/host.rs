@@ -4,8 +4,7 @@ use super::Case;
 
 pub(super) const CASES: &[Case] = &[
     ("mode = \"Enforce\"\nS;", (1, 8), &["unknown mode `Enforce`", "did you mean `enforce`?"]),
-    ("attach = \"tcx\"\nS;", (1, 10), &["`tcx` is not supported by this version", "\"none\""]),
-    ("attach = \"hw\"\nS;", (1, 10), &["unknown attach mode `hw`", "`native`, `generic`, `none`"]),
+    ("attach = \"hw\"\nS;", (1, 10), &["unknown attach mode `hw`", "`native`, `generic`, `tcx`, `none`"]),
     ("interfaces = \"eth0\"\nS;", (1, 14), &["`interfaces` is `eth0`", "write [\"eth0\"]"]),
     ("interfaces = []\nS;", (1, 14), &["`interfaces` is empty", "attach = \"none\""]),
     ("interfaces = [\"eth 0\"]\nS;", (1, 15), &["`eth 0` is no interface name"]),
