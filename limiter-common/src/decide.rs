@@ -52,14 +52,20 @@ pub fn decide(limits: &Limits, ceiling: u32, facts: &impl Facts) -> Result<PassR
 /// While limits of one source only observe (`unwatched`, or the circuit breaker is open), what is
 /// over such a limit passes, up to the ceiling: that is never suspended.
 #[inline(always)]
-pub fn judge(limits: &Limits, ceiling: u32, facts: &impl Facts, service: &Service, unwatched: bool) -> Verdict {
+pub fn judge(
+    limits: &Limits,
+    ceiling: u32,
+    facts: &impl Facts,
+    service: &Service,
+    unwatched: impl FnOnce() -> bool,
+) -> Verdict {
     let reason = match decide(limits, ceiling, facts) {
         Ok(reason) => return Verdict::Pass(reason),
         Err(reason) => reason,
     };
-    let verdict = Verdict::refused(reason, service, unwatched);
+    let verdict = Verdict::refused(reason, service, unwatched());
     if !verdict.is_refusal() && service.has(Service::ENFORCE) && ceiling != 0 && facts.total() >= ceiling {
-        return Verdict::refused(RefuseReason::ConnectionsTotal, service, unwatched);
+        return Verdict::Refuse(RefuseReason::ConnectionsTotal);
     }
     verdict
 }
@@ -143,15 +149,19 @@ mod tests {
         let enforcing = service(Service::ENFORCE);
         let at = |total| Known { held: 2, total, ..Known::default() };
         let own = RefuseReason::ConnectionsPerSource;
-        assert_eq!(judge(&limits, 5, &at(4), &enforcing, true), Verdict::WouldRefuse(own));
+        assert_eq!(judge(&limits, 5, &at(4), &enforcing, || true), Verdict::WouldRefuse(own));
         let full = Verdict::Refuse(RefuseReason::ConnectionsTotal);
-        assert_eq!(judge(&limits, 5, &at(5), &enforcing, true), full);
+        assert_eq!(judge(&limits, 5, &at(5), &enforcing, || true), full);
         let suspended = service(Service::ENFORCE | Service::SUSPENDED);
-        assert_eq!(judge(&limits, 5, &at(5), &suspended, false), full);
-        assert_eq!(judge(&limits, 5, &at(5), &service(0), true), Verdict::WouldRefuse(own), "all observes");
-        assert_eq!(judge(&limits, 0, &at(5), &enforcing, true), Verdict::WouldRefuse(own), "no ceiling");
+        assert_eq!(judge(&limits, 5, &at(5), &suspended, || false), full);
+        assert_eq!(
+            judge(&limits, 5, &at(5), &service(0), || true),
+            Verdict::WouldRefuse(own),
+            "all observes"
+        );
+        assert_eq!(judge(&limits, 0, &at(5), &enforcing, || true), Verdict::WouldRefuse(own), "no ceiling");
         let denied = Verdict::Refuse(RefuseReason::Deny);
-        assert_eq!(judge(&Limits::DENIED, 5, &at(5), &enforcing, true), denied);
+        assert_eq!(judge(&Limits::DENIED, 5, &at(5), &enforcing, || true), denied);
     }
 
     /// A limit of nothing refuses nothing: zero stands for no limit.

@@ -7,7 +7,6 @@
 
 use limiter_common::{
     addr::{Addr, Family},
-    decide::decide,
     gcra,
     limits::{Limits, Service},
     map::{FailOpen, Reservation, SourceKey},
@@ -119,10 +118,7 @@ impl<'a> Candidate<'a> {
     fn admit(&self) -> i32 {
         let found = store::source(&self.key);
         let known = facts::of_source(self.limits, self.ceiling, self.place.service, found);
-        let verdict = match decide(self.limits, self.ceiling, &known) {
-            Ok(reason) => Verdict::Pass(reason),
-            Err(reason) => self.refused(reason),
-        };
+        let verdict = facts::judge(self.policy, self.place.service, self.limits, self.ceiling, &known);
         if verdict.is_refusal() {
             return self.conclude(verdict, found);
         }
@@ -146,10 +142,12 @@ impl<'a> Candidate<'a> {
     #[inline(always)]
     fn reserve_rest(&self, source: SourceRef, word: Word, verdict: Verdict) -> Verdict {
         let service = self.place.service;
-        let is_binding = verdict == Verdict::Pass(PassReason::WithinLimits)
-            && self.policy.service(service).has(Service::ENFORCE);
+        let enforces = self.policy.service(service).has(Service::ENFORCE);
+        let is_binding = enforces && verdict == Verdict::Pass(PassReason::WithinLimits);
         if self.in_total {
-            let ceiling = if is_binding { self.ceiling } else { 0 };
+            // A ceiling binds while limits of one source are suspended, too.
+            let is_limited = enforces && verdict != Verdict::Pass(PassReason::Exempt);
+            let ceiling = if is_limited { self.ceiling } else { 0 };
             if !reserve_total(service, ceiling) {
                 source.add_to_word(ONE_RESERVED.wrapping_neg());
                 return self.refused(RefuseReason::ConnectionsTotal);

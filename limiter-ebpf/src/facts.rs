@@ -1,7 +1,7 @@
 //! Fetches what the decision asks for, no more than it can need.
 
 use limiter_common::{
-    decide::Known,
+    decide::{self, Known},
     limits::{Limits, Treatment},
     policy::Policy,
     verdict::{RefuseReason, Verdict},
@@ -40,6 +40,12 @@ pub fn ceiling_of(policy: &Policy, service: u32, class: u32) -> u32 {
 #[inline(always)]
 pub fn refused(policy: &Policy, service: u32, reason: RefuseReason) -> Verdict {
     Verdict::refused(reason, policy.service(service), is_unwatched(policy))
+}
+
+/// Judges one connection attempt.
+#[inline(always)]
+pub fn judge(policy: &Policy, service: u32, limits: &Limits, ceiling: u32, known: &Known) -> Verdict {
+    decide::judge(limits, ceiling, known, policy.service(service), || is_unwatched(policy))
 }
 
 /// Returns whether no daemon has been seen for so long that per-source limits only observe.

@@ -6,7 +6,6 @@
 
 use limiter_common::{
     addr::{Addr, Family},
-    decide::decide,
     limits::Service,
     map::{FailOpen, SourceKey},
     packet::{self, Segment, Stop, Tcp},
@@ -193,11 +192,11 @@ impl<'a, H: Hook> Packet<'a, H> {
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
         let source = store::source(&key);
         let known = facts::of_source(limits, ceiling, self.service, source);
-        let Err(reason) = decide(limits, ceiling, &known) else {
+        let verdict = facts::judge(self.policy, self.service, limits, ceiling, &known);
+        if let Verdict::Pass(_) = verdict {
             AtLimit::of(key.hash(globals::hash_seed())).clear();
             return H::PASS;
-        };
-        let verdict = facts::refused(self.policy, self.service, reason);
+        }
         if !verdict.is_refusal()
             || !handshake::completes(self.ctx, &self.frame, &self.segment, addr, destination, &self.tcp)
         {

@@ -2,7 +2,7 @@
 
 use limiter_common::{
     addr::Addr,
-    decide::{Known, decide},
+    decide::Known,
     gcra,
     map::SourceKey,
     names,
@@ -43,10 +43,7 @@ pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Jud
             atomic::swap(source.tat(), known.tat_ns, capped);
         }
     }
-    let verdict = match decide(limits, ceiling, &known) {
-        Ok(reason) => Verdict::Pass(reason),
-        Err(reason) => facts::refused(policy, service, reason),
-    };
+    let verdict = facts::judge(policy, service, limits, ceiling, &known);
     Judgement { verdict, class, source, known }
 }
 

@@ -227,12 +227,17 @@ impl World {
         if connections > 0 && known.map_or(0, |source| source.open) >= connections {
             return Err("connections_per_source");
         }
-        let mode = &self.modes[service];
-        let bears_ceiling = class != LOCAL_CLASS || mode.count_local;
-        if bears_ceiling && mode.ceiling > 0 && self.totals[service] >= mode.ceiling {
+        if self.is_full(class, service) {
             return Err("connections_total");
         }
         Ok("within_limits")
+    }
+
+    /// Whether the ceiling of a service leaves no room for this class.
+    fn is_full(&self, class: usize, service: usize) -> bool {
+        let mode = &self.modes[service];
+        let bears_ceiling = class != LOCAL_CLASS || mode.count_local;
+        bears_ceiling && mode.ceiling > 0 && self.totals[service] >= mode.ceiling
     }
 
     /// Judges a frame at a time.
@@ -269,7 +274,12 @@ impl World {
             Err(reason) => {
                 let per_source = reason == "new_connection_quota" || reason == "connections_per_source";
                 let observes = per_source && (mode.suspended || self.unwatched);
-                (if mode.enforce && !observes { "refuse" } else { "would_refuse" }, reason)
+                match (mode.enforce, observes) {
+                    (true, false) => ("refuse", reason),
+                    // What suspends the limits of one source suspends no ceiling.
+                    (true, true) if self.is_full(class, service) => ("refuse", "connections_total"),
+                    _ => ("would_refuse", reason),
+                }
             }
         };
         let action = match (verdict, mode.reset) {

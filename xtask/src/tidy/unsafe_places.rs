@@ -10,7 +10,7 @@ use super::source::{code_only, lines_with_word};
 pub(crate) const HERE: &str = "xtask/src/tidy/unsafe_places.rs";
 
 /// What nothing safe can do, by file.
-const PLACES: [(&str, &str); 22] = [
+const PLACES: &[(&str, &str)] = &[
     ("limiter-common/src/map.rs", "`aya::Pod` is a promise about layout"),
     ("limiter-ebpf/src/account.rs", "counters are values of a per-CPU map"),
     ("limiter-ebpf/src/admission.rs", "a function of its own to the verifier takes a pointer"),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use limiter_common::{
     addr::Addr,
     cell::CELLS,
-    decide::{Known, decide},
+    decide::{Known, judge},
     event::{Sample, SourceRecord},
     gcra,
     map::{Charge, Source, SourceKey},
@@ -96,10 +96,8 @@ impl World {
 
     pub(super) fn verdict(compiled: &Compiled, service: u32, facts: &Facts) -> Verdict {
         let rules = compiled.policy.service(service);
-        match decide(compiled.policy.limits_of(service, facts.class), rules.ceiling, &facts.known) {
-            Ok(reason) => Verdict::Pass(reason),
-            Err(reason) => Verdict::refused(reason, rules, false),
-        }
+        let limits = compiled.policy.limits_of(service, facts.class);
+        judge(limits, rules.ceiling, &facts.known, rules, || false)
     }
 
     pub(super) fn connect(&mut self, addr: Addr, port: u16) -> Verdict {
