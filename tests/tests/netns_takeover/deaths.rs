@@ -156,10 +156,10 @@ fn limits_of_one_source_observe_when_nobody_watches() {
             .run(|| TcpStream::connect_timeout(&(denied.server_ipv4(), super::SMTP).into(), CLIENT_TIME))
     };
     assert!(try_denied().is_err(), "who is denied stays so");
-    drop(more);
+    server.close(7);
     server.wait_held(13, PATIENCE);
     daemon.start_again();
     assert_eq!(connect(&bed, 1).refused(), 1, "somebody watches again");
     assert!(greedy.ipv4() != denied.ipv4());
-    drop((held, first));
+    drop((held, first, more));
 }

@@ -25,7 +25,7 @@ fn a_change_of_prefix_length_moves_open_connections() {
     let sources = [client.ipv4(), second];
     let spread =
         |count| Burst::connect(&client.namespace, &Target::greeting(target(&bed)).from(&sources), count);
-    let mut held = spread(14);
+    let held = spread(14);
     assert_eq!((held.greeted(), by_source(&daemon)), (14, vec![7, 7]));
 
     let wide = format!("{CONFIG}[source]\nipv4_prefix_len = 24\n");
@@ -33,7 +33,7 @@ fn a_change_of_prefix_length_moves_open_connections() {
     daemon.ctl_json(&["reload"]);
     assert_eq!(by_source(&daemon), [14], "both are one source");
     assert_eq!(spread(2).refused(), 2, "which is over its limit");
-    held.close(4);
+    server.close(4);
     server.wait_held(10, PATIENCE);
     wait::until_eq("the count", &vec![10], PATIENCE, || by_source(&daemon));
     let more = spread(4);
@@ -42,7 +42,7 @@ fn a_change_of_prefix_length_moves_open_connections() {
     daemon.configure(CONFIG);
     daemon.ctl_json(&["reload"]);
     assert_eq!(by_source(&daemon).iter().sum::<u64>(), 12, "and two again: {:?}", by_source(&daemon));
-    drop((held, more));
+    server.close(12);
     wait::until_eq("the count", &0, PATIENCE, || daemon.open("smtp"));
     daemon.assert_sound();
 }
@@ -54,7 +54,7 @@ fn a_port_that_moves_takes_its_connections_along() {
     const RELAY: &str = "[[service]]\nname = \"relay\"\nports = [25]\nconnections_per_source = 5\n";
     require!(host::BED, DAEMON);
     let bed = Bed::new();
-    let _server = greeter(&bed);
+    let server = greeter(&bed);
     let elsewhere = Server::greeting(&bed.server, (bed.client().server_ipv4(), 2525).into());
     let daemon = Daemon::start(&bed.server, CONFIG);
     let held = connect(&bed, 6);
@@ -75,8 +75,10 @@ fn a_port_that_moves_takes_its_connections_along() {
     daemon.configure(CONFIG);
     daemon.ctl_json(&["reload"]);
     assert_eq!(daemon.open("smtp"), 26, "what is open is counted, old and new");
+    assert_eq!((held.open(), free.open()), (6, 20), "and was left alone");
     assert_eq!(connect(&bed, 1).refused(), 1);
-    drop((held, free, elsewhere));
+    server.close(26);
+    drop(elsewhere);
     wait::until_eq("the count", &0, PATIENCE, || daemon.open("smtp"));
     daemon.assert_sound();
 }
