@@ -109,8 +109,11 @@ impl Running {
                 &policy.names
             }
         });
-        self.ledger.note(prepared.revision(), self.tables.slots_around(&prepared), names)?;
-        self.tables.switch(prepared)
+        let revision = prepared.revision();
+        self.ledger.note(revision, self.tables.slots_around(&prepared), names)?;
+        self.tables.switch(prepared)?;
+        // The slots of before are free again.
+        self.ledger.note(revision, self.tables.slots(), names)
     }
 
     /// Charges open connections to whom a policy says, if that changed.

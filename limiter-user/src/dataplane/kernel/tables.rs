@@ -118,6 +118,11 @@ impl Tables {
         self.slots.in_use.iter().copied().chain(prepared.slots()).collect()
     }
 
+    /// Returns the slots of tries that packets go by.
+    pub(super) fn slots(&self) -> Vec<u32> {
+        self.slots.in_use.clone()
+    }
+
     /// Puts prepared policies in force.
     pub(super) fn switch(&mut self, prepared: Prepared) -> Owned<()> {
         let slots = prepared.slots().collect();
