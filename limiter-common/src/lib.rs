@@ -19,6 +19,7 @@
 //! | [`reply`] | the reset that answers a refused SYN |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
+//! | [`ending`] | how long a connection lasted |
 //! | [`event`] | records that leave the kernel through a ring buffer or an iterator |
 //! | [`names`] | capacities and the version of the layout |
 #![no_std]
@@ -31,6 +32,7 @@ pub mod addr;
 pub mod cell;
 pub mod decide;
 pub mod doubt;
+pub mod ending;
 pub mod event;
 pub mod gcra;
 pub mod limits;

@@ -81,6 +81,10 @@ pub struct Source {
     /// `CLOCK_MONOTONIC` seconds: what the circuit breaker counts. Denials and
     /// ceilings leave it alone.
     pub over_limit_at_s: u32,
+    /// Connections that ended without the client having sent anything; wraps.
+    pub silent: u32,
+    /// Connections that ended within [`BRIEF_S`](crate::ending::BRIEF_S); wraps.
+    pub brief: u32,
 }
 
 /// What a socket was charged with; value of the socket storage `CHARGES`.
@@ -95,7 +99,7 @@ pub struct Charge {
     pub port: u16,
     /// The remote address, unmasked.
     pub addr: Addr,
-    /// Sum of the bits below; 0 before the charge.
+    /// Sum of the bits below, and in the upper half when the connection began; 0 before the charge.
     pub state: u64,
 }
 
@@ -192,7 +196,7 @@ pub struct ResetBudget {
 }
 
 const _: () = assert!(size_of::<SourceKey>() == 20);
-const _: () = assert!(size_of::<Source>() == 32);
+const _: () = assert!(size_of::<Source>() == 40);
 const _: () = assert!(size_of::<Charge>() == 48);
 const _: () = assert!(size_of::<Reservation>() == 64);
 const _: () = assert!(size_of::<Total>() == 64);

@@ -11,7 +11,7 @@ pub const CLASSES: usize = 32;
 /// Families, in the counters.
 pub const FAMILIES: usize = 2;
 
-/// Sources that can be known at once. An entry takes some 130 bytes, only while it exists.
+/// Sources that can be known at once. An entry takes some 140 bytes, only while it exists.
 pub const SOURCES: usize = 1 << 20;
 /// Buckets of the array that says who is at the limit.
 pub const AT_LIMIT_BUCKETS: usize = 1 << 16;

@@ -56,6 +56,10 @@ global!(
     backlog_offset, BACKLOG_OFFSET: u32
 );
 global!(
+    /// Offset of `tcp_sock.bytes_received`.
+    bytes_received_offset, BYTES_RECEIVED_OFFSET: u32
+);
+global!(
     /// Cookie of the network namespace that limiter guards; 0 for all.
     netns_cookie, NETNS_COOKIE: u64
 );

@@ -26,6 +26,7 @@ mod at_limit;
 mod atomic;
 mod clock;
 mod context;
+mod endings;
 mod explain;
 mod facts;
 mod gate;

@@ -41,7 +41,7 @@ pub fn run(storage: *mut Charge) {
     unsafe { (*storage).key = new.key };
     // SAFETY: as above.
     unsafe { (*storage).class = new.class };
-    sockets::take_off(&old, bits);
+    sockets::take_off(&old, bits, |_| {});
     finish(storage, &new, bits, new_bits);
 }
 
@@ -64,7 +64,9 @@ fn moved(policy: &Policy, old: &Charge, bits: u64, key: SourceKey) -> (Charge, u
         atomic::add(total, ONE_OPEN);
     }
     sockets::add_to_class(key.service, class, 1);
-    let new_bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
+    let charged = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
+    // The connection is as old as it was.
+    let new_bits = charged | (bits & !(Charge::CHARGED | Charge::IN_TOTAL));
     (Charge { key, class: class as u16, ..*old }, new_bits)
 }
 
@@ -97,7 +99,7 @@ fn finish(storage: *mut Charge, charge: &Charge, bits: u64, new_bits: u64) {
         return;
     }
     if new_bits & Charge::CHARGED != 0 {
-        sockets::take_off(charge, new_bits);
+        sockets::take_off(charge, new_bits, |_| {});
     }
     atomic::store(state, Charge::RELEASED);
 }

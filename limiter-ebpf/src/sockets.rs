@@ -19,7 +19,7 @@ use limiter_common::{
     word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, clock, context, maps, netns, reservation, store};
+use crate::{account, atomic, clock, context, endings, maps, netns, reservation, store, store::SourceRef};
 
 /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
 const PASSIVE_ESTABLISHED: u32 = 5;
@@ -64,7 +64,8 @@ pub fn charge(ctx: &SockOpsContext) {
     };
     // What the gate judged is charged as it was judged, by one policy from port to limit.
     let key = if let Some(taken) = reservation::convert(&connection.addr, u32::from(port)) {
-        remember(storage, &taken.key, &connection, taken.class, taken.bits);
+        let began = Charge::began(clock::seconds(clock::now_ns()));
+        remember(storage, &taken.key, &connection, taken.class, taken.bits | began);
         taken.key
     } else if service == UNGUARDED {
         return;
@@ -114,16 +115,19 @@ pub fn release(ctx: &BtfTracePointContext) {
         }
         if moving == 0 {
             // SAFETY: the storage lives as long as the socket; nobody writes to one that is released.
-            take_off(&unsafe { storage.read_volatile() }, bits);
+            let charge = unsafe { storage.read_volatile() };
+            take_off(&charge, bits, |source| endings::note(sk, source, bits));
         }
         return;
     }
 }
 
-/// Takes a connection off everything that `bits` say it is charged to.
+/// Takes a connection off everything that `bits` say it is charged to; `before` sees its source
+/// while the connection still counts.
 #[inline(always)]
-pub fn take_off(charge: &Charge, bits: u64) {
+pub fn take_off(charge: &Charge, bits: u64, before: impl FnOnce(&SourceRef)) {
     if let Some(source) = store::source(&charge.key) {
+        before(&source);
         source.add_to_word(ONE_OPEN.wrapping_neg());
     }
     if bits & Charge::IN_TOTAL != 0

@@ -223,6 +223,15 @@ impl SourceRef {
         atomic::store_u32(unsafe { &raw mut (*self.at).accepted_at_s }, second);
     }
 
+    /// Counts the end of a connection; `silent`: the client sent nothing, `brief`: it did not last.
+    #[inline(always)]
+    pub fn note_end(&self, silent: bool, brief: bool) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).silent }, u32::from(silent));
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).brief }, u32::from(brief));
+    }
+
     /// Counts a connection that was refused, or would have been.
     #[inline(always)]
     pub fn note_refused(&self, second: u32, verdict: Verdict) {

@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 
 mod changes;
 mod rules;
+mod suggest;
 
 pub use changes::{ModeRequest, PolicyChange};
 pub use rules::{RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleView};
+
+pub use suggest::{SuggestQuery, SuggestedProbe, SuggestedService, Suggestion};
 
 pub use crate::{
     config::Mode,
@@ -30,6 +33,8 @@ pub const CHECK: &str = "/v1/check";
 pub const TOP: &str = "/v1/top";
 /// `GET` with [`DropsQuery`]: [`Drops`], or one [`Refusal`] per line without end.
 pub const DROPS: &str = "/v1/drops";
+/// `GET` with [`SuggestQuery`]: [`Suggestion`].
+pub const SUGGEST: &str = "/v1/suggest";
 /// `POST` [`ModeRequest`]: [`PolicyChange`].
 pub const MODE: &str = "/v1/mode";
 /// `POST`: [`PolicyChange`].

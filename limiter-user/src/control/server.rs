@@ -31,7 +31,7 @@ use super::{
     peer::{Caller, Peer},
     protocol::{
         self, Check, CheckQuery, Drops, DropsQuery, ModeRequest, PolicyChange, Refusal, RuleChange, RuleList,
-        RuleQuery, RuleRemoval, RuleRequest, Status, Top, TopQuery,
+        RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery,
     },
 };
 use crate::{
@@ -61,6 +61,7 @@ fn router(access: Access, daemon: Handle) -> Router {
         .route(protocol::RULES, get(list).post(add).delete(remove))
         .route(protocol::CHECK, get(check))
         .route(protocol::TOP, get(top))
+        .route(protocol::SUGGEST, get(suggest))
         .route(protocol::DROPS, get(drops))
         .route(protocol::MODE, post(mode))
         .route(protocol::RELOAD, post(reload))
@@ -120,6 +121,14 @@ async fn check(
 async fn top(State(daemon): State<Handle>, query: Result<Query<TopQuery>, QueryRejection>) -> Reply<Top> {
     let Query(query) = query?;
     Ok(Json(daemon.ask(move |daemon, now| daemon.top(&query, now)).await??))
+}
+
+async fn suggest(
+    State(daemon): State<Handle>,
+    query: Result<Query<SuggestQuery>, QueryRejection>,
+) -> Reply<Suggestion> {
+    let Query(query) = query?;
+    Ok(Json(daemon.ask(move |daemon, now| daemon.suggest(&query, now)).await??))
 }
 
 async fn mode(

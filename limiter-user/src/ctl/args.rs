@@ -75,6 +75,21 @@ pub enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
     },
+    /// Suggest limits and exemptions from observed traffic, as configuration to paste.
+    Suggest {
+        /// Only for this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// The share of sources that the limits must not touch.
+        #[arg(long, value_name = "SHARE", default_value_t = 0.99)]
+        quantile: f64,
+        /// What to multiply with what was seen.
+        #[arg(long, value_name = "FACTOR", default_value_t = 1.5)]
+        headroom: f64,
+        /// How far to look back, such as 2h; to the hour, a day at most.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
     /// Switch a service, or all, to count what would be refused, or to refuse it.
     Mode {
         /// The mode.

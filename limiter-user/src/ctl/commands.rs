@@ -19,7 +19,8 @@ use crate::{
         client::{Client, ClientError},
         protocol::{
             self, Check, CheckQuery, Drops, DropsQuery, ErrorBody, ModeRequest, PolicyChange, Refusal,
-            RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, Top, TopQuery, Verb,
+            RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top,
+            TopQuery, Verb,
         },
     },
 };
@@ -148,6 +149,11 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
         Command::Check { address, port } => {
             let check: Check = client.get(protocol::CHECK, &CheckQuery { address, port }).await?;
             output.show(&check, Render::check)
+        }
+        Command::Suggest { service, quantile, headroom, since } => {
+            let query = SuggestQuery { service, quantile: Some(quantile), headroom: Some(headroom), since };
+            let suggestion: Suggestion = client.get(protocol::SUGGEST, &query).await?;
+            output.show(&suggestion, |_, suggestion| suggestion.toml.clone())
         }
         Command::Mode { mode, service } => {
             let change: PolicyChange = client.post(protocol::MODE, &ModeRequest { mode, service }).await?;

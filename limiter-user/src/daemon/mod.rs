@@ -22,6 +22,9 @@
 //! | [`check`] | what the next SYN would get, in sentences (`explain`) |
 //! | [`status`] | health and facts at one glance |
 //! | `rails` | what is allowed but likely to hurt |
+//! | [`observed`] | what sources did, for a day |
+//! | [`probes`] | which of them look like probes |
+//! | [`suggest`] | limits and exemptions from observed traffic |
 //! | [`top`] | the sources with most of something |
 //! | [`snapshot`] | everything that metrics show |
 //! | [`faults`] | steps that fail at the moment |
@@ -41,7 +44,9 @@ pub mod host;
 pub mod lasting;
 pub mod monitor;
 pub mod notify;
+pub mod observed;
 pub mod privileges;
+pub mod probes;
 pub mod recount;
 pub mod refusals;
 pub mod reload;
@@ -50,6 +55,7 @@ pub mod run;
 pub mod snapshot;
 pub mod state;
 pub mod status;
+pub mod suggest;
 pub mod tick;
 pub mod top;
 

@@ -65,12 +65,12 @@ fn started() -> (Daemon, Memory) {
 }
 
 /// Reads an address.
-fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// Returns a request for a rule on every service, for ever.
-fn rule(verb: Verb, prefix: &str) -> RuleRequest {
+pub(crate) fn rule(verb: Verb, prefix: &str) -> RuleRequest {
     RuleRequest { verb, prefix: prefix.into(), service: None, ttl: None, note: None }
 }
 

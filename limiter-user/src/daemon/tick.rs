@@ -45,6 +45,15 @@ impl Daemon {
         }
     }
 
+    /// Notes what the recount of this moment saw, for [`suggest`](super::suggest); those made for an answer come too
+    /// often for it.
+    pub fn observe(&mut self, now: Now) {
+        if self.recounts.last_at() == Some(now) {
+            let interval_s = self.intent.config.runtime.recount_interval.as_secs();
+            self.observed.take(self.recounts.sources(), interval_s, now);
+        }
+    }
+
     /// Ends rules whose time has come.
     fn expire_rules(&mut self, now: Now) {
         if self.intent.rules.next_expiry_s().is_none_or(|at_s| at_s > now.unix_s()) {

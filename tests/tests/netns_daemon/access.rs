@@ -13,7 +13,7 @@ use limiter_tests::{host, require};
 use super::config;
 
 /// What runs a command as somebody else.
-const SETPRIV: &[Requirement] = &[Requirement::Command("setpriv", "util-linux")];
+pub(super) const SETPRIV: &[Requirement] = &[Requirement::Command("setpriv", "util-linux")];
 /// A user that no machine has, and a group that may write.
 const STRANGER: &str = "61234";
 const GROUP: &str = "61235";

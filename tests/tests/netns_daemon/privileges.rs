@@ -1,16 +1,27 @@
 //! The daemon gives up what it does not need, and goes on doing all that it does.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use limiter_tests::daemon::{DAEMON, Daemon};
+use limiter_tests::daemon::{DAEMON, Daemon, binary};
+use limiter_tests::process::Process;
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
 
+use super::access::SETPRIV;
 use super::{LIMIT, SMTP, accepted, address, config, fill, greeter, refused, wait_empty};
 
 /// `CAP_NET_ADMIN` (12), `CAP_PERFMON` (38) and `CAP_BPF` (39), of `include/uapi/linux/capability.h`.
 const NEEDED: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+/// The three, as setpriv names them.
+const GRANTED: &str = "+bpf,+net_admin,+perfmon";
+/// A user that no machine has.
+const USER: u32 = 61_236;
+/// How long a daemon may take to start, and to stop.
+const DAEMON_TIME: Duration = Duration::from_secs(30);
 /// How long a count may take to show.
 const SHOW_TIME: Duration = Duration::from_secs(10);
 
@@ -81,4 +92,50 @@ fn every_thread_holds_three_capabilities_and_all_works() {
     daemon.assert_sound();
     assert!(daemon.stop().success(), "an ordered stop needs no more either");
     drop(accepted(client));
+}
+
+/// A user without privileges to whom systemd gives the three as ambient capabilities runs it as well, where the
+/// directories are its own.
+#[test]
+fn an_ordinary_user_with_three_capabilities_runs_it() {
+    require!(host::BED, DAEMON, SETPRIV);
+    let bed = Bed::new();
+    let client = bed.client();
+    let server = greeter(&bed, SMTP);
+    let directory = tempfile::tempdir().expect("creating a directory");
+    let (home, program) = (directory.path().join("home"), directory.path().join("limiterd"));
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("opening it");
+    fs::create_dir(&home).and_then(|()| chown(&home, Some(USER), Some(USER))).expect("making a home");
+    fs::copy(binary("limiterd"), &program).expect("copying limiterd");
+    let pins = format!("/sys/fs/bpf/limiter-test-{}-user", std::process::id());
+    let (file, socket) = (directory.path().join("limiter.toml"), home.join("limiterd.sock"));
+    let runtime = format!(
+        "[runtime]\nstate_dir = \"{0}/state\"\ncontrol_socket = \"{0}/limiterd.sock\"\npin_dir = \"{pins}\"\n",
+        home.display()
+    );
+    fs::write(&file, config() + &runtime).expect("writing the configuration");
+
+    let mut command = bed.server.command("setpriv");
+    let user = USER.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps", GRANTED]);
+    command.args(["--ambient-caps", GRANTED]).arg(&program).arg("--config").arg(&file);
+    let process = Process::start("limiterd", &mut command);
+    let status = || {
+        let mut command = Command::new(binary("limiterctl"));
+        command.arg("--socket").arg(&socket).args(["--json", "status"]);
+        command.output().ok().filter(|output| output.status.success())
+    };
+    let answer =
+        wait::until_some(DAEMON_TIME, status).unwrap_or_else(|| panic!("it runs:\n{}", process.log()));
+    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    assert!(["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"].iter().all(|held| answer.contains(held)), "{answer}");
+
+    let held = fill(client);
+    refused(client);
+    drop(held);
+    server.close(usize::try_from(LIMIT).expect("few"));
+    assert!(process.stop(DAEMON_TIME).success(), "{}", process.log());
+    if Path::new(&pins).exists() {
+        fs::remove_dir_all(&pins).expect("removing what was pinned");
+    }
 }

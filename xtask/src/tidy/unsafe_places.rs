@@ -17,6 +17,7 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/atomic.rs", "the only read-modify-write operations of the target"),
     ("limiter-ebpf/src/clock.rs", "kernel helper"),
     ("limiter-ebpf/src/context.rs", "fields of program contexts"),
+    ("limiter-ebpf/src/endings.rs", "a field of a socket"),
     ("limiter-ebpf/src/gate.rs", "fields of the listener, kernel helpers"),
     ("limiter-ebpf/src/globals.rs", "values that the loader writes"),
     ("limiter-ebpf/src/handshake.rs", "socket look-up and release"),

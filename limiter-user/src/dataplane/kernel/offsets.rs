@@ -26,7 +26,7 @@ enum Need {
     Check,
 }
 
-const WANTED: [Wanted; 8] = [
+const WANTED: [Wanted; 9] = [
     ("SNT_ISN_OFFSET", &[("tcp_request_sock", "snt_isn")], Need::Check),
     ("V6_DADDR_OFFSET", &[("sock_common", "skc_v6_daddr")], Need::Essential),
     ("NUM_OFFSET", &[("sock_common", "skc_num")], Need::Essential),
@@ -39,6 +39,7 @@ const WANTED: [Wanted; 8] = [
         Need::Check,
     ),
     ("BACKLOG_OFFSET", &[("sock", "sk_max_ack_backlog")], Need::Check),
+    ("BYTES_RECEIVED_OFFSET", &[("tcp_sock", "bytes_received")], Need::Check),
 ];
 
 /// The offsets of this kernel.
