@@ -23,8 +23,10 @@ use tempfile::TempDir;
 /// Width of the help texts: what fits a page of the documentation.
 const COLUMNS: &str = "100";
 /// The commands of `limiterctl`.
-const COMMANDS: [&str; 11] =
-    ["status", "allow", "deny", "remove", "list", "top", "drops", "check", "suggest", "mode", "reload"];
+const COMMANDS: [&str; 14] = [
+    "status", "allow", "deny", "remove", "list", "top", "drops", "check", "suggest", "mode", "reload",
+    "diff", "apply", "confirm",
+];
 /// A configuration with nothing wrong, not even a warning.
 const GOOD: &str = "\
 [[service]]

@@ -19,12 +19,14 @@
 //! | [`model`] | the result |
 //! | [`prefix`] | prefixes as people write them |
 //! | [`preset`] | address ranges of known balancers, dated |
+//! | [`diff`] | what one configuration changes about another |
 //! | [`error`] | mistakes, with place and remedy |
 
 use std::{io, path::Path};
 
 use sha2::{Digest, Sha256};
 
+pub mod diff;
 pub mod error;
 pub mod model;
 pub mod prefix;

@@ -12,7 +12,7 @@ mod changes;
 mod rules;
 mod suggest;
 
-pub use changes::{ModeRequest, PolicyChange};
+pub use changes::{ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PolicyChange};
 pub use rules::{RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleView};
 
 pub use suggest::{SuggestQuery, SuggestedProbe, SuggestedService, Suggestion};
@@ -39,6 +39,12 @@ pub const SUGGEST: &str = "/v1/suggest";
 pub const MODE: &str = "/v1/mode";
 /// `POST`: [`PolicyChange`].
 pub const RELOAD: &str = "/v1/reload";
+/// `POST` [`ApplyRequest`]: [`PolicyChange`].
+pub const APPLY: &str = "/v1/apply";
+/// `POST`: [`PolicyChange`].
+pub const CONFIRM: &str = "/v1/confirm";
+/// `POST` [`DiffRequest`]: [`DiffAnswer`].
+pub const DIFF: &str = "/v1/diff";
 
 /// Returns the word for how an interface is guarded.
 #[must_use]

@@ -9,7 +9,7 @@ use axum::{
     Extension, Json, Router,
     body::{Body, HttpBody},
     extract::{
-        Query, State,
+        DefaultBodyLimit, Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
     http::{Method, Uri, header},
@@ -30,8 +30,9 @@ use super::{
     error::{Kind, RequestError},
     peer::{Caller, Peer},
     protocol::{
-        self, Check, CheckQuery, Drops, DropsQuery, ModeRequest, PolicyChange, Refusal, RuleChange, RuleList,
-        RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery,
+        self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ModeRequest,
+        PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status,
+        SuggestQuery, Suggestion, Top, TopQuery,
     },
 };
 use crate::{
@@ -39,6 +40,8 @@ use crate::{
     daemon::{Daemon, Handle, Stopped},
 };
 
+/// Bytes of a request with a configuration in it: the largest file, escaped.
+const CONFIG_BODY_BYTES: usize = 40 << 20;
 /// Lines that may wait for a follower that reads slowly.
 const LINES: usize = 64;
 
@@ -65,6 +68,9 @@ fn router(access: Access, daemon: Handle) -> Router {
         .route(protocol::DROPS, get(drops))
         .route(protocol::MODE, post(mode))
         .route(protocol::RELOAD, post(reload))
+        .route(protocol::APPLY, post(apply).layer(DefaultBodyLimit::max(CONFIG_BODY_BYTES)))
+        .route(protocol::CONFIRM, post(confirm))
+        .route(protocol::DIFF, post(diff).layer(DefaultBodyLimit::max(CONFIG_BODY_BYTES)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
         // Last, and so in front of everything above.
@@ -144,6 +150,29 @@ async fn mode(
 async fn reload(State(daemon): State<Handle>, Extension(peer): Extension<Peer>) -> Reply<PolicyChange> {
     tracing::info!(who = peer.who(), "reload asked for");
     change(&daemon, peer, "reload", (), Daemon::reload).await
+}
+
+async fn apply(
+    State(daemon): State<Handle>,
+    Extension(peer): Extension<Peer>,
+    request: Result<Json<ApplyRequest>, JsonRejection>,
+) -> Reply<PolicyChange> {
+    let Json(request) = request?;
+    let logged = (request.path.clone(), request.confirm.clone());
+    change(&daemon, peer, "apply", logged, move |daemon, who, now| daemon.apply_file(&request, who, now))
+        .await
+}
+
+async fn confirm(State(daemon): State<Handle>, Extension(peer): Extension<Peer>) -> Reply<PolicyChange> {
+    change(&daemon, peer, "confirm", (), Daemon::confirm).await
+}
+
+async fn diff(
+    State(daemon): State<Handle>,
+    request: Result<Json<DiffRequest>, JsonRejection>,
+) -> Reply<DiffAnswer> {
+    let Json(request) = request?;
+    Ok(Json(daemon.ask(move |daemon, _| daemon.diff(&request)).await??))
 }
 
 /// Makes a change on behalf of a peer, and notes in the audit log what became of it.

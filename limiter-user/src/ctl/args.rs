@@ -101,6 +101,21 @@ pub enum Command {
     },
     /// Read the configuration anew; if anything is wrong with it, nothing changes.
     Reload,
+    /// Say what a configuration would change, in words; changes nothing.
+    Diff {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Put a configuration in force; without `confirm` in time the one before returns by itself.
+    Apply {
+        /// The configuration.
+        file: PathBuf,
+        /// How long it may stay unconfirmed, such as 60s or 5m; at most 24h.
+        #[arg(long, value_name = "TIME", default_value = "60s")]
+        confirm: String,
+    },
+    /// Keep what `apply` has put in force.
+    Confirm,
 }
 
 /// A rule to make.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -18,9 +18,9 @@ use crate::{
     control::{
         client::{Client, ClientError},
         protocol::{
-            self, Check, CheckQuery, Drops, DropsQuery, ErrorBody, ModeRequest, PolicyChange, Refusal,
-            RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top,
-            TopQuery, Verb,
+            self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ErrorBody,
+            ModeRequest, PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest,
+            Status, SuggestQuery, Suggestion, Top, TopQuery, Verb,
         },
     },
 };
@@ -55,6 +55,12 @@ enum CommandError {
     Json(#[from] serde_json::Error),
     #[error("limiterd ended")]
     Ended,
+    #[error("cannot read {}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Where an answer goes, and how it looks.
@@ -159,11 +165,31 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let change: PolicyChange = client.post(protocol::MODE, &ModeRequest { mode, service }).await?;
             output.show(&change, Render::policy_change)
         }
+        Command::Diff { file } => {
+            let (path, text) = (file.display().to_string(), read(&file)?);
+            let answer: DiffAnswer = client.post(protocol::DIFF, &DiffRequest { path, text }).await?;
+            output.show(&answer, Render::diff)
+        }
+        Command::Apply { file, confirm } => {
+            let (path, text) = (file.display().to_string(), read(&file)?);
+            let request = ApplyRequest { path, text, confirm };
+            let change: PolicyChange = client.post(protocol::APPLY, &request).await?;
+            output.show(&change, Render::policy_change)
+        }
+        Command::Confirm => {
+            let change: PolicyChange = client.post(protocol::CONFIRM, &()).await?;
+            output.show(&change, Render::policy_change)
+        }
         Command::Reload => {
             let change: PolicyChange = client.post(protocol::RELOAD, &()).await?;
             output.show(&change, Render::policy_change)
         }
     }
+}
+
+/// Reads a configuration; whether it makes sense is for the daemon to say.
+fn read(path: &Path) -> Result<String, CommandError> {
+    std::fs::read_to_string(path).map_err(|source| CommandError::File { path: path.to_owned(), source })
 }
 
 async fn add(client: &Client, output: &mut Output<'_>, request: RuleRequest) -> Result<(), CommandError> {
@@ -184,7 +210,7 @@ fn is_closed_pipe(error: &CommandError) -> bool {
     match error {
         CommandError::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
         CommandError::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
-        CommandError::Client(_) | CommandError::Ended => false,
+        CommandError::Client(_) | CommandError::Ended | CommandError::File { .. } => false,
     }
 }
 
@@ -214,6 +240,7 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
         CommandError::Client(ClientError::HungUp(_)) | CommandError::Ended => {
             (Exit::Unreachable, body(start()))
         }
+        CommandError::File { .. } => (Exit::Usage, body("name a file that can be read".to_owned())),
         CommandError::Client(_) | CommandError::Output(_) | CommandError::Json(_) => {
             (Exit::Refused, body("`limiterctl --version` and `limiterd --version` should agree".to_owned()))
         }

@@ -6,8 +6,8 @@ use super::table::{Cell, Style, Table};
 use crate::{
     config::Mode,
     control::protocol::{
-        AttachMode, BreakerState, Check, CheckAnswer, Health, Origin, PolicyChange, Refusal, RuleChange,
-        RuleList, RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
+        AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, Origin, PolicyChange, Refusal,
+        RuleChange, RuleList, RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
     },
 };
 
@@ -164,7 +164,30 @@ impl Render {
         let nothing = if change.changes.is_empty() { "nothing changed\n" } else { "" };
         let changes = change.changes.iter().map(|change| format!("{change}\n"));
         let end = self.in_force(change.revision, change.not_saved.as_ref());
-        changes.chain([nothing.to_owned(), end]).collect()
+        let probation = change.confirm_within_s.map(|left_s| {
+            let left = humantime::format_duration(std::time::Duration::from_secs(left_s));
+            let text = format!(
+                "on probation: without `limiterctl confirm` within {left} the policy before returns by itself"
+            );
+            format!("{}\n", Style::Warning.paint(&text, self.colour))
+        });
+        changes.chain([nothing.to_owned(), end]).chain(probation).collect()
+    }
+
+    /// Returns what a configuration would change.
+    #[must_use]
+    pub fn diff(self, answer: &DiffAnswer) -> String {
+        let lines = answer.changes.iter().cloned();
+        let later =
+            answer.at_restart.iter().map(|change| format!("{change} (when limiterd is started again)"));
+        let warnings = answer
+            .warnings
+            .iter()
+            .map(|warning| Style::Warning.paint(&format!("warning: {warning}"), self.colour).into_owned());
+        let nothing = answer.changes.is_empty() && answer.at_restart.is_empty();
+        let nothing = nothing.then(|| "nothing would change".to_owned());
+        let said: Vec<String> = lines.chain(later).chain(warnings).chain(nothing).collect();
+        said.join("\n") + "\n"
     }
 
     /// Returns which revision has a change, and whether that lasts.

@@ -25,6 +25,7 @@
 //! | [`observed`] | what sources did, for a day |
 //! | [`probes`] | which of them look like probes |
 //! | [`suggest`] | limits and exemptions from observed traffic |
+//! | [`trial`] | a configuration on probation: apply, confirm, diff |
 //! | [`top`] | the sources with most of something |
 //! | [`snapshot`] | everything that metrics show |
 //! | [`faults`] | steps that fail at the moment |
@@ -58,6 +59,7 @@ pub mod status;
 pub mod suggest;
 pub mod tick;
 pub mod top;
+pub mod trial;
 
 mod explain;
 mod network;

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Now,
-    config::{Config, Service},
+    config::{Config, Service, diff::diff},
     control::{
         error::{Kind, RequestError},
         protocol::{ModeRequest, PolicyChange},
@@ -19,6 +19,7 @@ impl Daemon {
     /// When something is; then the policy in force stays, and the error is shown until a reload succeeds.
     pub fn reload(&mut self, who: &str, now: Now) -> Result<PolicyChange, RequestError> {
         let path = self.intent.config.file.path.clone();
+        self.refuse_on_probation(now)?;
         let outcome = Config::load(&path)
             .map_err(|errors| {
                 RequestError::new(Kind::Rejected, errors.to_string(), "the policy in force is unchanged")
@@ -65,9 +66,8 @@ impl Daemon {
 
     /// Puts a configuration in force.
     fn adopt(&mut self, config: Config, who: &str, now: Now) -> Result<PolicyChange, RequestError> {
-        let changes = changes(&self.intent.config, &config);
-        let known = |name: &str| config.services.iter().any(|service| service.name == name);
-        let stale: Vec<String> = self.intent.modes.keys().filter(|name| !known(name)).cloned().collect();
+        let changes = diff(&self.intent.config, &config).sentences();
+        let stale = self.stale_modes(&config);
         self.change(now, |intent| {
             for name in &stale {
                 intent.modes.remove(name);
@@ -80,7 +80,13 @@ impl Daemon {
             self.keep_rules();
         }
         let not_saved = self.keep_config(who, now);
-        Ok(PolicyChange { revision: self.revision(), changes, not_saved })
+        Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s: None })
+    }
+
+    /// Returns the services with a switched mode that a configuration does not have.
+    pub(super) fn stale_modes(&self, config: &Config) -> Vec<String> {
+        let known = |name: &str| config.services.iter().any(|service| service.name == name);
+        self.intent.modes.keys().filter(|name| !known(name)).cloned().collect()
     }
 
     /// Switches the mode of a service, or of all.
@@ -118,7 +124,7 @@ impl Daemon {
         })?;
         tracing::warn!(%mode, service = request.service, who, "mode switched");
         let not_saved = self.keep_rules();
-        Ok(PolicyChange { revision: self.revision(), changes, not_saved })
+        Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s: None })
     }
 
     /// Returns the error of the last reload, if it failed.
@@ -126,65 +132,6 @@ impl Daemon {
     pub fn reload_error(&self) -> Option<&str> {
         self.reload_error.as_deref()
     }
-}
-
-/// Returns what differs between two configurations, a sentence each.
-fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let mut changes = differences(
-        "service",
-        old.services.iter().map(|service| (service.name.as_str(), service)),
-        new.services.iter().map(|service| (service.name.as_str(), service)),
-    );
-    changes.extend(differences(
-        "class",
-        old.classes.iter().map(|class| (class.name.as_str(), class)),
-        new.classes.iter().map(|class| (class.name.as_str(), class)),
-    ));
-    if old.breaker != new.breaker {
-        changes.push("the thresholds of the circuit breaker changed".to_owned());
-    }
-    if old.source != new.source {
-        changes.push("the prefix lengths of sources changed".to_owned());
-    }
-    let at_once = [("interfaces", old.interfaces != new.interfaces), ("attach", old.attach != new.attach)];
-    let at_once = at_once.into_iter().filter(|(_, changed)| *changed);
-    changes.extend(
-        at_once.map(|(key, _)| format!("`{key}` changed: `limiterctl status` shows what is attached")),
-    );
-    let runtime = (&old.runtime, &new.runtime);
-    let at_start_only = [
-        ("runtime.state_dir", runtime.0.state_dir != runtime.1.state_dir),
-        ("runtime.pin_dir", runtime.0.pin_dir != runtime.1.pin_dir),
-        ("runtime.control_socket", runtime.0.control_socket != runtime.1.control_socket),
-        ("runtime.control_group", runtime.0.control_group != runtime.1.control_group),
-        ("runtime.control_read", runtime.0.control_read != runtime.1.control_read),
-        ("runtime.metrics_listen", runtime.0.metrics_listen != runtime.1.metrics_listen),
-        ("runtime.cgroup", runtime.0.cgroup != runtime.1.cgroup),
-    ];
-    let later = at_start_only.into_iter().filter(|(_, changed)| *changed);
-    changes.extend(
-        later.map(|(key, _)| format!("`{key}` changed: that takes effect when limiterd is started again")),
-    );
-    changes
-}
-
-fn differences<'a, T: PartialEq + 'a>(
-    kind: &str,
-    old: impl Iterator<Item = (&'a str, &'a T)>,
-    new: impl Iterator<Item = (&'a str, &'a T)>,
-) -> Vec<String> {
-    let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
-    let find = |list: &[(&'a str, &'a T)], name: &str| {
-        list.iter().find(|(other, _)| *other == name).map(|(_, it)| *it)
-    };
-    let removed = old.iter().filter(|(name, _)| find(&new, name).is_none());
-    let removed = removed.map(|(name, _)| format!("{kind} `{name}` removed"));
-    let rest = new.iter().filter_map(|(name, it)| match find(&old, name) {
-        None => Some(format!("{kind} `{name}` added")),
-        Some(before) if before != *it => Some(format!("{kind} `{name}` changed")),
-        Some(_) => None,
-    });
-    removed.chain(rest).collect()
 }
 
 /// Logs what is allowed but likely to hurt.

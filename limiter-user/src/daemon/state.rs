@@ -10,7 +10,7 @@ use crate::{
     clock::Now,
     config::{Config, Mode, Service},
     control::error::{Kind, RequestError},
-    dataplane::{Dataplane, DataplaneError, Inherited},
+    dataplane::{Dataplane, DataplaneError, Fallback, Inherited},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
     state::KeptRules,
 };
@@ -26,6 +26,7 @@ use super::{
     recount::{Recounts, Summary},
     refusals::Refusals,
     tick::IDLE_S,
+    trial::Trial,
 };
 
 /// Everything an operator and the host want, of which a policy is made.
@@ -85,6 +86,7 @@ pub struct Prepared {
     ids: Ids,
     lasting: Lasting,
     reload_error: Option<String>,
+    trial: Option<Trial>,
     /// The policy.
     pub compiled: Compiled,
 }
@@ -122,11 +124,13 @@ impl Prepared {
         local: Vec<IpAddr>,
         now: Now,
     ) -> Result<Self, CompileError> {
-        let Boot { config, store, mut kept, notices, file_error, .. } = boot;
+        let Boot { config, probation, store, mut kept, notices, file_error } = boot;
+        let trial =
+            probation.map(|(before, probation)| Trial::new(before, probation.left_s(now.unix_s()), now));
         let KeptRules { rules, modes } = std::mem::take(&mut kept.rules);
         let intent = Intent { config, rules, modes, local, suspended: Vec::new() };
         let prepared = Self::compile(intent, Lasting::new(store, kept, notices), inherited, now)?;
-        Ok(Self { reload_error: file_error, ..prepared })
+        Ok(Self { reload_error: file_error, trial, ..prepared })
     }
 
     fn compile(
@@ -137,7 +141,7 @@ impl Prepared {
     ) -> Result<Self, CompileError> {
         let Inherited { mut ids, revision } = inherited;
         let compiled = policy::compile(&intent.inputs(now, revision.wrapping_add(1)), &mut ids)?;
-        Ok(Self { intent, ids, lasting, reload_error: None, compiled })
+        Ok(Self { intent, ids, lasting, reload_error: None, trial: None, compiled })
     }
 
     /// Returns the host's own addresses.
@@ -187,6 +191,7 @@ pub struct Daemon {
     pub(super) canaries: Canaries,
     pub(super) host: Host,
     pub(super) lasting: Lasting,
+    pub(super) trial: Option<Trial>,
     pub(super) interface_changes: u64,
     pub(super) reload_error: Option<String>,
     pub(super) reloads: Reloads,
@@ -207,7 +212,7 @@ impl Daemon {
     /// Returns the daemon of a packet path that was started with this policy.
     #[must_use]
     pub fn new(mut dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
-        let Prepared { intent, ids, lasting, reload_error, compiled } = prepared;
+        let Prepared { intent, ids, lasting, reload_error, trial, compiled } = prepared;
         let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
         // If that fails so does the first recount a moment later, which is where it shows.
         let known = dataplane.recount(IDLE_S).unwrap_or_default();
@@ -226,12 +231,16 @@ impl Daemon {
             canaries: Canaries::default(),
             host: Host::read(),
             lasting,
+            trial: None,
             reload_error,
             interface_changes: 0,
             reloads: Reloads::default(),
             started: now,
             stopped: false,
         };
+        if let Some(trial) = trial {
+            daemon.go_on_trial(trial, now);
+        }
         // What does not last is a standing fault, shown and tried again.
         daemon.keep();
         daemon
@@ -251,18 +260,37 @@ impl Daemon {
     ) -> Result<T, ChangeError> {
         let mut intent = self.intent.clone();
         let outcome = edit(&mut intent);
+        self.put_in_force(intent, self.trial.clone(), now)?;
+        Ok(outcome)
+    }
+
+    /// Puts what a policy is made of in force; with a trial until its time is over, and then what
+    /// was before: rules, modes and addresses are those of today in both.
+    pub(super) fn put_in_force(
+        &mut self,
+        intent: Intent,
+        trial: Option<Trial>,
+        now: Now,
+    ) -> Result<(), ChangeError> {
         let mut ids = self.ids.clone();
         let revision = self.revision().wrapping_add(1);
+        let before = trial.as_ref().map(|trial| (trial.intent(&intent), trial.until_ns));
+        let before = before.map(|(before, until_ns)| {
+            policy::compile(&before.inputs(now, revision), &mut ids).map(|compiled| (compiled, until_ns))
+        });
+        let before = before.transpose()?;
         let inputs = intent.inputs(now, revision);
         let compiled = policy::compile(&inputs, &mut ids)?;
         let table = Table::merge(&inputs, &ids);
-        self.dataplane.apply(&compiled, None)?;
+        let fallback = before.as_ref().map(|(policy, at_ns)| Fallback { policy, at_ns: *at_ns });
+        self.dataplane.apply(&compiled, fallback)?;
         tracing::info!(revision, prefixes = compiled.prefixes.len(), "policy in force");
         self.intent = intent;
+        self.trial = trial;
         self.ids = ids;
         self.compiled = compiled;
         self.table = table;
-        Ok(outcome)
+        Ok(())
     }
 
     /// Takes note of the host's own addresses, as they were found.

@@ -43,7 +43,8 @@ impl Daemon {
     /// Returns the daemon at one glance.
     pub fn status(&mut self, now: Now) -> Status {
         let snapshot = self.snapshot(now);
-        let findings = self.findings(&snapshot);
+        let mut findings = self.findings(&snapshot);
+        findings.extend(self.on_probation(now).map(Finding::degraded));
         let common = worst(&findings);
         let services: Vec<ServiceStatus> = self
             .intent

@@ -22,6 +22,7 @@ mod health;
 mod lasting;
 mod policy;
 mod rules;
+mod trial;
 
 const CONFIG: &str = r#"
 mode = "enforce"

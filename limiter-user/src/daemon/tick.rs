@@ -16,6 +16,7 @@ impl Daemon {
             self.refusals.take(&sample, &self.compiled.names, now);
         }
         self.expire_rules(now);
+        self.end_trial(now);
         self.guard(now);
         self.canaries(now);
     }

@@ -59,7 +59,7 @@ fn a_reload_brings_the_new_limits() {
 
     daemon.configure(&config().replace("per_source = 2", "per_source = 3"));
     let change = daemon.ctl_json(&["reload"]);
-    assert_eq!(change["changes"][0], "service `smtp` changed");
+    assert_eq!(change["changes"][0], "service smtp: connections_per_source 2 -> 3");
     let third = accepted(client);
 
     let before = revision();

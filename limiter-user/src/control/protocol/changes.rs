@@ -25,4 +25,40 @@ pub struct PolicyChange {
     /// Why it will be gone when limiterd is started again, if the state directory did not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_saved: Option<String>,
+    /// In how many seconds the policy before returns unless this one is confirmed; final without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_s: Option<u64>,
+}
+
+/// Asks for a configuration on probation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The file it is from, to name places in it.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+    /// How long it may be in force unconfirmed, such as `60s`.
+    pub confirm: String,
+}
+
+/// Asks what a configuration would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffRequest {
+    /// The file it is from, to name places in it.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What a configuration would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffAnswer {
+    /// At once, a sentence each.
+    pub changes: Vec<String>,
+    /// When limiterd is started again, a sentence each.
+    pub at_restart: Vec<String>,
+    /// What is allowed but likely to hurt.
+    pub warnings: Vec<String>,
 }
