@@ -194,7 +194,8 @@ fn reflected(bed: &Bed) -> usize {
 }
 
 /// `XDP_TX` of the server's reaches a client with an XDP program, and no other:
-/// GRO, which gives the client's device a NAPI too, does not wake it.
+/// GRO, which gives the client's device a NAPI too, does not wake it. Any other frame of the kernel's
+/// does, such as a router solicitation: then what waited arrives with it, so a few tries are made.
 #[test]
 fn a_client_sees_what_xdp_sends_back() {
     require!(host::BED);
@@ -202,7 +203,8 @@ fn a_client_sees_what_xdp_sends_back() {
     let bare = Bed::plan().without_pass().build();
     assert_eq!(reflected(&bare), 0);
     bare.client().namespace.output("ethtool", &["-K", "cli0", "gro", "on"]);
-    assert_eq!(reflected(&bare), 0);
+    let tries: Vec<usize> = std::iter::repeat_with(|| reflected(&bare)).take(5).collect();
+    assert!(tries.contains(&0), "by itself nothing arrives: {tries:?}");
 }
 
 /// 2,000 connects at once, from both cores, are all accepted and greeted.
