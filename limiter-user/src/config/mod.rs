@@ -54,6 +54,8 @@ mod shipped;
 mod tests;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use resolve::PIN_DIR;
+
 pub use model::{
     Attach, BreakerSettings, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, ControlGroup,
     ControlRead, Interfaces, Mode, Period, QuotaSetting, RefuseWith, Runtime, Service, SourceLengths,

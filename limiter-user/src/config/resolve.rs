@@ -13,6 +13,8 @@ use super::{
     service, value,
 };
 
+/// Where maps and links are pinned unless the configuration says otherwise.
+pub const PIN_DIR: &str = "/sys/fs/bpf/limiter";
 /// The values of `mode`.
 pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
 /// The values of `control_read`.
@@ -121,7 +123,7 @@ fn runtime(raw: &RawRuntime, problems: &mut Problems) -> Runtime {
         value::path(key, at.as_ref(), problems).unwrap_or_else(|| default.into())
     };
     let state_dir = path("state_dir", &raw.state_dir, crate::state::DIRECTORY);
-    let pin_dir = path("pin_dir", &raw.pin_dir, "/sys/fs/bpf/limiter");
+    let pin_dir = path("pin_dir", &raw.pin_dir, PIN_DIR);
     let control_socket = path("control_socket", &raw.control_socket, "/run/limiter/limiterd.sock");
     if let Some(at) = raw.control_socket.as_ref().filter(|at| at.value.len() > SOCKET_PATH_LEN_MAX) {
         let message = format!("`control_socket` has {} bytes", at.value.len());

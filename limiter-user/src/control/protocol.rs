@@ -12,7 +12,9 @@ mod changes;
 mod rules;
 mod suggest;
 
-pub use changes::{ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PolicyChange};
+pub use changes::{
+    ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PanicRequest, PanicState, PolicyChange,
+};
 pub use rules::{RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleView};
 
 pub use suggest::{SuggestQuery, SuggestedProbe, SuggestedService, Suggestion};
@@ -43,6 +45,10 @@ pub const RELOAD: &str = "/v1/reload";
 pub const APPLY: &str = "/v1/apply";
 /// `POST`: [`PolicyChange`].
 pub const CONFIRM: &str = "/v1/confirm";
+/// `POST` [`PanicRequest`]: [`PanicState`].
+pub const PANIC: &str = "/v1/panic";
+/// `POST`: [`PanicState`].
+pub const RESUME: &str = "/v1/resume";
 /// `POST` [`DiffRequest`]: [`DiffAnswer`].
 pub const DIFF: &str = "/v1/diff";
 

@@ -31,8 +31,8 @@ use super::{
     peer::{Caller, Peer},
     protocol::{
         self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ModeRequest,
-        PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status,
-        SuggestQuery, Suggestion, Top, TopQuery,
+        PanicRequest, PanicState, PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval,
+        RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery,
     },
 };
 use crate::{
@@ -70,6 +70,8 @@ fn router(access: Access, daemon: Handle) -> Router {
         .route(protocol::RELOAD, post(reload))
         .route(protocol::APPLY, post(apply).layer(DefaultBodyLimit::max(CONFIG_BODY_BYTES)))
         .route(protocol::CONFIRM, post(confirm))
+        .route(protocol::PANIC, post(panic))
+        .route(protocol::RESUME, post(resume))
         .route(protocol::DIFF, post(diff).layer(DefaultBodyLimit::max(CONFIG_BODY_BYTES)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
@@ -165,6 +167,20 @@ async fn apply(
 
 async fn confirm(State(daemon): State<Handle>, Extension(peer): Extension<Peer>) -> Reply<PolicyChange> {
     change(&daemon, peer, "confirm", (), Daemon::confirm).await
+}
+
+async fn panic(
+    State(daemon): State<Handle>,
+    Extension(peer): Extension<Peer>,
+    request: Result<Json<PanicRequest>, JsonRejection>,
+) -> Reply<PanicState> {
+    let Json(request) = request?;
+    let logged = request.clone();
+    change(&daemon, peer, "panic", logged, move |daemon, who, now| daemon.panic(&request, who, now)).await
+}
+
+async fn resume(State(daemon): State<Handle>, Extension(peer): Extension<Peer>) -> Reply<PanicState> {
+    change(&daemon, peer, "resume", (), Daemon::resume).await
 }
 
 async fn diff(

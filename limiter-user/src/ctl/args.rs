@@ -12,6 +12,9 @@ use crate::{
 /// Where the daemon is reached unless its configuration says otherwise.
 pub const SOCKET: &str = "/run/limiter/limiterd.sock";
 
+/// The configuration, for what works without the daemon.
+pub const CONFIG: &str = "/etc/limiter/limiter.toml";
+
 /// Exit codes, for `--help`.
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 refused or not found, 2 usage, 3 daemon unreachable.";
 
@@ -116,6 +119,21 @@ pub enum Command {
     },
     /// Keep what `apply` has put in force.
     Confirm,
+    /// Detach everything, and stay detached until `resume`, restarts included; without the daemon too.
+    Panic {
+        /// Why, for whoever reads `status` later.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
+        /// Where to look for the directories if no daemon answers.
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// End a panic: attach everything again.
+    Resume {
+        /// Where to look for the directories if no daemon answers.
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+    },
 }
 
 /// A rule to make.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     args::{Args, Command},
+    panic::{self, PanicError},
     render::Render,
 };
 use crate::{
@@ -55,12 +56,23 @@ enum CommandError {
     Json(#[from] serde_json::Error),
     #[error("limiterd ended")]
     Ended,
+    #[error("{0}")]
+    Direct(String),
     #[error("cannot read {}", path.display())]
     File {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
+}
+
+impl From<PanicError> for CommandError {
+    fn from(error: PanicError) -> Self {
+        match error {
+            PanicError::Client(error) => Self::Client(error),
+            direct @ PanicError::Direct { .. } => Self::Direct(direct.to_string()),
+        }
+    }
 }
 
 /// Where an answer goes, and how it looks.
@@ -180,6 +192,14 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let change: PolicyChange = client.post(protocol::CONFIRM, &()).await?;
             output.show(&change, Render::policy_change)
         }
+        Command::Panic { note, config } => {
+            let state = panic::panic(client, note, &config).await?;
+            output.show(&state, Render::panic_state)
+        }
+        Command::Resume { config } => {
+            let state = panic::resume(client, &config).await?;
+            output.show(&state, Render::panic_state)
+        }
         Command::Reload => {
             let change: PolicyChange = client.post(protocol::RELOAD, &()).await?;
             output.show(&change, Render::policy_change)
@@ -210,7 +230,10 @@ fn is_closed_pipe(error: &CommandError) -> bool {
     match error {
         CommandError::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
         CommandError::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
-        CommandError::Client(_) | CommandError::Ended | CommandError::File { .. } => false,
+        CommandError::Client(_)
+        | CommandError::Ended
+        | CommandError::File { .. }
+        | CommandError::Direct(_) => false,
     }
 }
 
@@ -240,6 +263,10 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
         CommandError::Client(ClientError::HungUp(_)) | CommandError::Ended => {
             (Exit::Unreachable, body(start()))
         }
+        CommandError::Direct(_) => (
+            Exit::Refused,
+            body("run limiterctl as root, and name the configuration with --config".to_owned()),
+        ),
         CommandError::File { .. } => (Exit::Usage, body("name a file that can be read".to_owned())),
         CommandError::Client(_) | CommandError::Output(_) | CommandError::Json(_) => {
             (Exit::Refused, body("`limiterctl --version` and `limiterd --version` should agree".to_owned()))

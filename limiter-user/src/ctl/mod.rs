@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | [`args`] | what can be typed |
 //! | [`commands`] | one request per command, and exit codes |
+//! | `panic` | panic and resume, without a daemon too |
 //! | [`render`] | answers for people |
 //! | [`table`] | aligned columns, and colours |
 
 pub mod args;
 pub mod commands;
+mod panic;
 pub mod render;
 pub mod table;
 

@@ -6,8 +6,8 @@ use super::table::{Cell, Style, Table};
 use crate::{
     config::Mode,
     control::protocol::{
-        AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, Origin, PolicyChange, Refusal,
-        RuleChange, RuleList, RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
+        AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, Origin, PanicState, PolicyChange,
+        Refusal, RuleChange, RuleList, RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
     },
 };
 
@@ -172,6 +172,19 @@ impl Render {
             format!("{}\n", Style::Warning.paint(&text, self.colour))
         });
         changes.chain([nothing.to_owned(), end]).chain(probation).collect()
+    }
+
+    /// Returns what a panic, or its end, led to.
+    #[must_use]
+    pub fn panic_state(self, state: &PanicState) -> String {
+        let forgotten = state.not_saved.as_ref().map(|why| {
+            let text = format!("IT DOES NOT LAST: the next limiterd that starts does not know of it ({why})");
+            Style::Warning.paint(&text, self.colour).into_owned()
+        });
+        let next = if state.is_panic { "`limiterctl resume` ends it" } else { "the panic is over" };
+        let lines: Vec<String> =
+            state.done.iter().cloned().chain(forgotten).chain([next.to_owned()]).collect();
+        lines.join("\n") + "\n"
     }
 
     /// Returns what a configuration would change.

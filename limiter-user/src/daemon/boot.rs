@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     clock::Now,
-    config::{Config, ConfigErrors},
+    config::{Config, ConfigErrors, PIN_DIR},
     control::protocol::Health,
     state::{self, Kept, Probation, Store, StoredConfig},
 };
@@ -152,12 +152,26 @@ fn degraded(text: String, until_policy: bool) -> Notice {
 ///
 /// What cannot be parsed is searched by line: it is only to find out where to look for something better.
 fn state_dir_of(path: &Path) -> PathBuf {
+    written(path, "state_dir").unwrap_or_else(|| state::DIRECTORY.into())
+}
+
+/// Returns the state directory and the directory of pins of a configuration, as well as it can be told.
+#[must_use]
+pub fn directories(path: &Path) -> (PathBuf, PathBuf) {
+    Config::load(path).map_or_else(
+        |_| (state_dir_of(path), written(path, "pin_dir").unwrap_or_else(|| PIN_DIR.into())),
+        |config| (config.runtime.state_dir, config.runtime.pin_dir),
+    )
+}
+
+/// Returns the directory that a file gives to a key, whatever else is wrong with it.
+fn written(path: &Path, key: &str) -> Option<PathBuf> {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let value = |line: &str| {
-        let value = line.trim().strip_prefix("state_dir")?.trim_start().strip_prefix('=')?.trim_start();
+        let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim_start();
         let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
         value.get(1..)?.split_once(quote).map(|(directory, _)| PathBuf::from(directory))
     };
-    text.lines().find_map(value).unwrap_or_else(|| state::DIRECTORY.into())
+    text.lines().find_map(value)
 }

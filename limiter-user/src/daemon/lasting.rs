@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     chain::chain,
     clock::{Now, utc},
-    config::Mode,
+    config::{Config, Mode},
     control::protocol::Health,
     policy::RuntimeRules,
     state::{Kept, KeptPolicy, Store, StoredConfig, audit::Entry},
@@ -66,8 +66,10 @@ impl Lasting {
         }
     }
 
-    /// Forgets what a configuration that came into force has settled.
-    pub(super) fn settle(&mut self) {
+    /// Takes a configuration for the one to return to, and forgets what that settles.
+    pub(super) fn confirm(&mut self, config: &Config, who: &str, now: Now) {
+        self.policy.confirmed = Some(StoredConfig::of(config, now.unix_s(), who));
+        self.policy.unwanted.clear();
         self.notices.retain(|notice| !notice.until_policy);
     }
 }
@@ -87,10 +89,7 @@ impl Daemon {
 
     /// Takes the configuration in force for confirmed, and keeps it.
     pub(super) fn keep_config(&mut self, who: &str, now: Now) -> Option<String> {
-        let confirmed = StoredConfig::of(&self.intent.config, now.unix_s(), who);
-        self.lasting.policy.confirmed = Some(confirmed);
-        self.lasting.policy.unwanted.clear();
-        self.lasting.settle();
+        self.lasting.confirm(&self.intent.config, who, now);
         self.keep_policy()
     }
 

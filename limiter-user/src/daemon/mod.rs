@@ -25,6 +25,7 @@
 //! | [`observed`] | what sources did, for a day |
 //! | [`probes`] | which of them look like probes |
 //! | [`suggest`] | limits and exemptions from observed traffic |
+//! | [`panic`] | everything detached until `resume` |
 //! | [`trial`] | a configuration on probation: apply, confirm, diff |
 //! | [`top`] | the sources with most of something |
 //! | [`snapshot`] | everything that metrics show |
@@ -46,6 +47,7 @@ pub mod lasting;
 pub mod monitor;
 pub mod notify;
 pub mod observed;
+pub mod panic;
 pub mod privileges;
 pub mod probes;
 pub mod recount;

@@ -10,6 +10,8 @@ use super::Daemon;
 impl Daemon {
     /// Brings everything in line with the network as it is by now.
     pub fn look_at_network(&mut self, addresses: io::Result<Vec<IpAddr>>, now: Now) {
+        // Who detached everything must not find an interface attached.
+        self.look_at_panic(now);
         self.look_at_interfaces();
         self.look_at_addresses(addresses, now);
     }

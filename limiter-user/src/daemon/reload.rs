@@ -107,6 +107,15 @@ impl Daemon {
             Some(name) => vec![self.intent.service(name)?.clone()],
             None => self.intent.config.services.clone(),
         };
+        // What returns when a probation ends has to agree, too, before a switch is no switch any more.
+        let before: Vec<Service> =
+            self.trial.iter().flat_map(|trial| &trial.before.services).cloned().collect();
+        let differs =
+            |name: &str| before.iter().any(|other| other.name == name && other.mode != request.mode);
+        let only_before = before.iter().filter(|other| {
+            request.service.is_none() && !services.iter().any(|service| service.name == other.name)
+        });
+        let only_before: Vec<String> = only_before.map(|service| service.name.clone()).collect();
         let mode = request.mode;
         let changes: Vec<String> = services
             .iter()
@@ -115,12 +124,13 @@ impl Daemon {
             .collect();
         self.change(now, |intent| {
             for service in services {
-                if service.mode == mode {
+                if service.mode == mode && !differs(&service.name) {
                     intent.modes.remove(&service.name);
                 } else {
                     intent.modes.insert(service.name, mode);
                 }
             }
+            intent.modes.extend(only_before.into_iter().map(|name| (name, mode)));
         })?;
         tracing::warn!(%mode, service = request.service, who, "mode switched");
         let not_saved = self.keep_rules();

@@ -135,7 +135,12 @@ pub async fn run<O: Opening>(
     let local = local_addresses().map_err(system("list the addresses of this host"))?;
     let opening = open(&boot.config)?;
     let prepared = Prepared::boot(boot, opening.inherited(), local, Now::read())?;
-    let dataplane = opening.start(prepared.config(), &prepared.compiled, prepared.local())?;
+    let dataplane = if prepared.is_panic() {
+        tracing::error!("panic: nothing is attached until `limiterctl resume`");
+        opening.detached()?
+    } else {
+        opening.start(&prepared.first())?
+    };
     log_start(&dataplane.attachments(), &runtime.control_socket, address, prepared.compiled.policy.revision);
     let mut daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
     // Before the first other thread, and after the last step that needs more.

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub reloads: Reloads,
     /// How often an interface began or ceased to be guarded.
     pub interface_changes: u64,
+    /// Whether everything was detached in a panic.
+    pub is_panic: bool,
     /// Samples of refusals seen.
     pub samples: u64,
     /// Steps of the daemon that fail at the moment.
@@ -96,6 +98,7 @@ impl Daemon {
             attachments: self.dataplane.attachments(),
             reloads: self.reloads,
             interface_changes: self.interface_changes,
+            is_panic: self.panicked.is_some(),
             samples: self.refusals.seen(),
             faults: self.faults.count(),
             preset_ages_s: self

@@ -10,7 +10,7 @@ use crate::{
     clock::Now,
     config::{Config, Mode, Service},
     control::error::{Kind, RequestError},
-    dataplane::{Dataplane, DataplaneError, Fallback, Inherited},
+    dataplane::{Dataplane, DataplaneError, Fallback, First, Inherited},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
     state::KeptRules,
 };
@@ -23,6 +23,7 @@ use super::{
     host::Host,
     lasting::Lasting,
     observed::Observed,
+    panic::Panicked,
     recount::{Recounts, Summary},
     refusals::Refusals,
     tick::IDLE_S,
@@ -49,7 +50,7 @@ pub struct Intent {
 
 impl Intent {
     /// Returns what a policy of it is compiled from.
-    fn inputs(&self, now: Now, revision: u32) -> Inputs<'_> {
+    pub(super) fn inputs(&self, now: Now, revision: u32) -> Inputs<'_> {
         Inputs {
             config: &self.config,
             runtime: &self.rules,
@@ -87,6 +88,9 @@ pub struct Prepared {
     lasting: Lasting,
     reload_error: Option<String>,
     trial: Option<Trial>,
+    /// What returns if the trial fails.
+    before: Option<Compiled>,
+    panicked: Option<Panicked>,
     /// The policy.
     pub compiled: Compiled,
 }
@@ -110,7 +114,7 @@ impl Prepared {
             local,
             suspended: Vec::new(),
         };
-        Self::compile(intent, Lasting::default(), inherited, now)
+        Self::compile(intent, Lasting::default(), None, inherited, now)
     }
 
     /// Compiles the first policy of a host with these addresses from what was found at the start.
@@ -127,33 +131,41 @@ impl Prepared {
         let Boot { config, probation, store, mut kept, notices, file_error } = boot;
         let trial =
             probation.map(|(before, probation)| Trial::new(before, probation.left_s(now.unix_s()), now));
+        let panicked = kept.panic.take().map(Panicked::marked);
         let KeptRules { rules, modes } = std::mem::take(&mut kept.rules);
         let intent = Intent { config, rules, modes, local, suspended: Vec::new() };
-        let prepared = Self::compile(intent, Lasting::new(store, kept, notices), inherited, now)?;
-        Ok(Self { reload_error: file_error, trial, ..prepared })
+        let prepared = Self::compile(intent, Lasting::new(store, kept, notices), trial, inherited, now)?;
+        Ok(Self { reload_error: file_error, panicked, ..prepared })
     }
 
     fn compile(
         intent: Intent,
         lasting: Lasting,
+        trial: Option<Trial>,
         inherited: Inherited,
         now: Now,
     ) -> Result<Self, CompileError> {
         let Inherited { mut ids, revision } = inherited;
-        let compiled = policy::compile(&intent.inputs(now, revision.wrapping_add(1)), &mut ids)?;
-        Ok(Self { intent, ids, lasting, reload_error: None, trial: None, compiled })
+        let revision = revision.wrapping_add(1);
+        let before =
+            trial.as_ref().map(|trial| trial.policy(&intent, &mut ids, now, revision)).transpose()?;
+        let compiled = policy::compile(&intent.inputs(now, revision), &mut ids)?;
+        Ok(Self { intent, ids, lasting, reload_error: None, trial, before, panicked: None, compiled })
     }
 
-    /// Returns the host's own addresses.
+    /// Returns what the packet path starts with.
     #[must_use]
-    pub fn local(&self) -> &[IpAddr] {
-        &self.intent.local
+    pub fn first(&self) -> First<'_> {
+        let before = self.trial.as_ref().zip(self.before.as_ref());
+        let fallback = before.map(|(trial, policy)| Fallback { policy, at_ns: trial.until_ns });
+        let (config, local) = (&self.intent.config, self.intent.local.as_slice());
+        First { config, policy: &self.compiled, fallback, local }
     }
 
-    /// Returns the configuration.
+    /// Returns whether nothing is to be attached.
     #[must_use]
-    pub const fn config(&self) -> &Config {
-        &self.intent.config
+    pub const fn is_panic(&self) -> bool {
+        self.panicked.is_some()
     }
 }
 
@@ -192,6 +204,7 @@ pub struct Daemon {
     pub(super) host: Host,
     pub(super) lasting: Lasting,
     pub(super) trial: Option<Trial>,
+    pub(super) panicked: Option<Panicked>,
     pub(super) interface_changes: u64,
     pub(super) reload_error: Option<String>,
     pub(super) reloads: Reloads,
@@ -212,7 +225,7 @@ impl Daemon {
     /// Returns the daemon of a packet path that was started with this policy.
     #[must_use]
     pub fn new(mut dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
-        let Prepared { intent, ids, lasting, reload_error, trial, compiled } = prepared;
+        let Prepared { intent, ids, lasting, reload_error, trial, panicked, compiled, .. } = prepared;
         let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
         // If that fails so does the first recount a moment later, which is where it shows.
         let known = dataplane.recount(IDLE_S).unwrap_or_default();
@@ -231,16 +244,14 @@ impl Daemon {
             canaries: Canaries::default(),
             host: Host::read(),
             lasting,
-            trial: None,
+            trial,
+            panicked,
             reload_error,
             interface_changes: 0,
             reloads: Reloads::default(),
             started: now,
             stopped: false,
         };
-        if let Some(trial) = trial {
-            daemon.go_on_trial(trial, now);
-        }
         // What does not last is a standing fault, shown and tried again.
         daemon.keep();
         daemon
@@ -274,15 +285,13 @@ impl Daemon {
     ) -> Result<(), ChangeError> {
         let mut ids = self.ids.clone();
         let revision = self.revision().wrapping_add(1);
-        let before = trial.as_ref().map(|trial| (trial.intent(&intent), trial.until_ns));
-        let before = before.map(|(before, until_ns)| {
-            policy::compile(&before.inputs(now, revision), &mut ids).map(|compiled| (compiled, until_ns))
-        });
-        let before = before.transpose()?;
+        let before =
+            trial.as_ref().map(|trial| trial.policy(&intent, &mut ids, now, revision)).transpose()?;
         let inputs = intent.inputs(now, revision);
         let compiled = policy::compile(&inputs, &mut ids)?;
         let table = Table::merge(&inputs, &ids);
-        let fallback = before.as_ref().map(|(policy, at_ns)| Fallback { policy, at_ns: *at_ns });
+        let before = trial.as_ref().zip(before.as_ref());
+        let fallback = before.map(|(trial, policy)| Fallback { policy, at_ns: trial.until_ns });
         self.dataplane.apply(&compiled, fallback)?;
         tracing::info!(revision, prefixes = compiled.prefixes.len(), "policy in force");
         self.intent = intent;

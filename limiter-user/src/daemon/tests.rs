@@ -20,6 +20,7 @@ mod canary;
 mod check;
 mod health;
 mod lasting;
+mod panic;
 mod policy;
 mod rules;
 mod trial;

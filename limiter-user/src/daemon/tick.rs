@@ -10,6 +10,7 @@ pub(super) const IDLE_S: u32 = 600;
 impl Daemon {
     /// Says that the daemon is alive, fetches samples and ends rules whose time has come.
     pub fn second(&mut self, now: Now) {
+        self.look_at_panic(now);
         let beat = self.dataplane.heartbeat();
         self.faults.note("heartbeat", beat);
         for sample in self.dataplane.samples() {
@@ -17,8 +18,10 @@ impl Daemon {
         }
         self.expire_rules(now);
         self.end_trial(now);
-        self.guard(now);
-        self.canaries(now);
+        if self.panicked.is_none() {
+            self.guard(now);
+            self.canaries(now);
+        }
     }
 
     /// Counts open connections anew and corrects what has drifted.

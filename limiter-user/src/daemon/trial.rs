@@ -14,6 +14,7 @@ use crate::{
         error::{Kind, RequestError},
         protocol::{ApplyRequest, DiffAnswer, DiffRequest, Health, PolicyChange},
     },
+    policy::{self, CompileError, Compiled, Ids},
     state::{Probation, StoredConfig},
 };
 
@@ -29,7 +30,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// What returns when the configuration in force is not confirmed in time.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    before: Config,
+    pub(super) before: Config,
     /// When it returns, on the clock of the packet path.
     pub(super) until_ns: u64,
 }
@@ -44,6 +45,17 @@ impl Trial {
     /// Returns what is in force when it fails: the configuration of before, and everything else as it is today.
     pub(super) fn intent(&self, today: &Intent) -> Intent {
         Intent { config: self.before.clone(), ..today.clone() }
+    }
+
+    /// Returns the policy that is in force when it fails.
+    pub(super) fn policy(
+        &self,
+        today: &Intent,
+        ids: &mut Ids,
+        now: Now,
+        revision: u32,
+    ) -> Result<Compiled, CompileError> {
+        policy::compile(&self.intent(today).inputs(now, revision), ids)
     }
 
     fn left_s(&self, now: Now) -> u64 {
@@ -81,17 +93,31 @@ impl Daemon {
         config.file.path.clone_from(&self.intent.config.file.path);
         let changes = diff(&self.intent.config, &config).sentences();
         let trial = Trial::new(self.intent.config.clone(), given.as_secs(), now);
+        let stored = StoredConfig::of(&config, now.unix_s(), who);
+        let (hash, seconds) = (stored.hash.clone(), given.as_secs());
+        let until_s = now.unix_s().saturating_add(seconds);
+        // First the record: a daemon that dies right here must be followed by one that knows.
+        self.lasting.policy.probation = Some(Probation { config: stored, until_s, given_s: seconds });
+        if let Some(why) = self.keep_policy() {
+            self.lasting.policy.probation = None;
+            let error = format!("a probation would be forgotten by a restart: {why}");
+            return Err(RequestError::new(
+                Kind::Rejected,
+                error,
+                "the policy in force is unchanged; make room",
+            ));
+        }
         let intent = Intent { config, ..self.intent.clone() };
-        self.put_in_force(intent, Some(trial), now)?;
+        if let Err(error) = self.put_in_force(intent, Some(trial), now) {
+            self.lasting.policy.probation = None;
+            self.keep_policy();
+            return Err(error.into());
+        }
+        tracing::warn!(hash, who, seconds, "a configuration is on probation");
         self.look_at_interfaces();
         warn_about(&self.intent.config);
-        let stored = StoredConfig::of(&self.intent.config, now.unix_s(), who);
-        let until_s = now.unix_s().saturating_add(given.as_secs());
-        tracing::warn!(hash = stored.hash, who, seconds = given.as_secs(), "a configuration is on probation");
-        self.lasting.policy.probation = Some(Probation { config: stored, until_s, given_s: given.as_secs() });
-        let not_saved = self.keep_policy();
-        let confirm_within_s = Some(given.as_secs());
-        Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s })
+        let confirm_within_s = Some(seconds);
+        Ok(PolicyChange { revision: self.revision(), changes, not_saved: None, confirm_within_s })
     }
 
     /// Keeps the configuration on probation.
@@ -113,8 +139,9 @@ impl Daemon {
         }
         self.keep_rules();
         self.lasting.policy.probation = None;
-        self.keep_config(who, now);
+        self.lasting.confirm(&self.intent.config, who, now);
         let changes = self.turn_the_file_down(who, now);
+        // All of it by one write: half of it would let the file bring back what was replaced.
         let not_saved = self.keep_policy();
         tracing::info!(who, hash = self.intent.config.hash(), "the configuration is confirmed");
         Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s: None })
@@ -160,15 +187,6 @@ impl Daemon {
         self.lasting.policy.reject(&tried.file.text, why);
         self.keep_policy();
         self.audit((None, None), "return", &tried.hash(), "done", now);
-    }
-
-    /// Goes on with a probation that began under a daemon before this one.
-    pub(super) fn go_on_trial(&mut self, trial: Trial, now: Now) {
-        let outcome = self.put_in_force(self.intent.clone(), Some(trial.clone()), now);
-        if self.faults.note("going on with a probation", outcome).is_none() {
-            // The kernel does not know of it: this daemon does.
-            self.trial = Some(trial);
-        }
     }
 
     /// Returns what an operator should know of a probation, and how long it has.

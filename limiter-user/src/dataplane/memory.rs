@@ -21,7 +21,8 @@ use limiter_common::{
 };
 
 use super::{
-    AttachMode, Attachment, CounterRow, Dataplane, DataplaneError, Fallback, Inherited, Opening, Recount,
+    AttachMode, Attachment, CounterRow, Dataplane, DataplaneError, Fallback, First, Inherited, Opening,
+    Recount,
 };
 use crate::{clock::Now, config::Config, policy::Compiled};
 
@@ -202,10 +203,10 @@ impl Dataplane for Memory {
         Ok(())
     }
 
-    fn attach(&mut self, _: &Config, policy: &Compiled, local: &[IpAddr]) -> Result<(), DataplaneError> {
+    fn attach(&mut self, first: &First<'_>) -> Result<(), DataplaneError> {
         self.world().detached = false;
-        self.apply(policy, None)?;
-        self.set_local_addresses(local)
+        self.apply(first.policy, first.fallback)?;
+        self.set_local_addresses(first.local)
     }
 }
 
@@ -216,8 +217,13 @@ impl Opening for Memory {
         Inherited::default()
     }
 
-    fn start(mut self, config: &Config, first: &Compiled, local: &[IpAddr]) -> Result<Self, DataplaneError> {
-        self.attach(config, first, local)?;
+    fn start(mut self, first: &First<'_>) -> Result<Self, DataplaneError> {
+        self.attach(first)?;
+        Ok(self)
+    }
+
+    fn detached(self) -> Result<Self, DataplaneError> {
+        self.world().detached = true;
         Ok(self)
     }
 }

@@ -77,6 +77,19 @@ pub struct Fallback<'a> {
     pub at_ns: u64,
 }
 
+/// What a packet path starts with.
+#[derive(Clone, Copy, Debug)]
+pub struct First<'a> {
+    /// Where to attach.
+    pub config: &'a Config,
+    /// What to go by.
+    pub policy: &'a Compiled,
+    /// What to go back to, from the first moment.
+    pub fallback: Option<Fallback<'a>>,
+    /// The host's own addresses.
+    pub local: &'a [IpAddr],
+}
+
 /// What a packet path that an earlier daemon left behind goes on with.
 #[derive(Clone, Debug, Default)]
 pub struct Inherited {
@@ -100,12 +113,14 @@ pub trait Opening {
     ///
     /// When the kernel lacks or refuses something, or a foreign program is in
     /// the way; then what was attached before is still attached, and nothing else.
-    fn start(
-        self,
-        config: &Config,
-        first: &Compiled,
-        local: &[IpAddr],
-    ) -> Result<Self::Dataplane, DataplaneError>;
+    fn start(self, first: &First<'_>) -> Result<Self::Dataplane, DataplaneError>;
+
+    /// Detaches what an earlier daemon left, and attaches nothing until it is told to.
+    ///
+    /// # Errors
+    ///
+    /// When something stays attached.
+    fn detached(self) -> Result<Self::Dataplane, DataplaneError>;
 }
 
 /// The packet path.
@@ -214,7 +229,7 @@ pub trait Dataplane: Send {
     /// # Errors
     ///
     /// When the kernel refuses; then everything stays detached.
-    fn attach(&mut self, config: &Config, policy: &Compiled, local: &[IpAddr]) -> Result<(), DataplaneError>;
+    fn attach(&mut self, first: &First<'_>) -> Result<(), DataplaneError>;
 }
 
 mod error;

@@ -233,6 +233,12 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
             samples: vec![(Labels::new(), Value::Whole(snapshot.interface_changes))],
         },
         Family {
+            name: "limiter_panic",
+            help: "1 while everything is detached by `limiterctl panic`",
+            kind: MetricType::Gauge,
+            samples: vec![(Labels::new(), Value::Whole(u64::from(snapshot.is_panic)))],
+        },
+        Family {
             name: "limiter_faults",
             help: "Steps of the daemon that fail at the moment",
             kind: MetricType::Gauge,

@@ -62,3 +62,24 @@ pub struct DiffAnswer {
     /// What is allowed but likely to hurt.
     pub warnings: Vec<String>,
 }
+
+/// Asks to detach everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PanicRequest {
+    /// Why, for whoever reads `status` later.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// What a panic, or its end, led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicState {
+    /// Whether there is a panic by now.
+    pub is_panic: bool,
+    /// Why it will be forgotten when limiterd is started again, if the state directory did not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_saved: Option<String>,
+    /// What was done, in sentences.
+    pub done: Vec<String>,
+}

@@ -27,7 +27,7 @@ pub(super) fn boot(directory: &Path, now: Now) -> (Daemon, Memory) {
     let boot = Boot::read(&directory.join("limiter.toml"), now).unwrap();
     let prepared = Prepared::boot(boot, Inherited::default(), vec![], now).unwrap();
     let mut memory = Memory::new(now);
-    memory.apply(&prepared.compiled, None).unwrap();
+    memory.attach(&prepared.first()).unwrap();
     (Daemon::new(Box::new(memory.clone()), prepared, now), memory)
 }
 

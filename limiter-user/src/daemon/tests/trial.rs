@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     clock::Now,
+    config::Mode,
     control::{
         error::Kind,
-        protocol::{ApplyRequest, DiffRequest, Verb},
+        protocol::{ApplyRequest, DiffRequest, ModeRequest, Verb},
     },
     daemon::Daemon,
     dataplane::memory::Memory,
@@ -147,4 +148,39 @@ fn mistakes_change_nothing() {
     let answer = daemon.diff(&request).unwrap();
     assert_eq!(answer.changes, ["service smtp: connections_per_source 2 -> 3"]);
     assert_eq!(memory.world().applied.len(), 1, "nothing came into force");
+}
+
+/// A switch to `observe` in an emergency outlasts the probation of a file that says so itself.
+#[test]
+fn a_mode_switched_meanwhile_holds_in_both() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), CONFIG);
+    let (mut daemon, memory) = boot(directory.path(), NOW);
+    let text = fs::read_to_string(directory.path().join("limiter.toml")).unwrap();
+    let text = text.replacen("mode = \"enforce\"", "mode = \"observe\"", 1);
+    let request = ApplyRequest { path: "new.toml".into(), text, confirm: "60s".into() };
+    daemon.apply_file(&request, "uid 0", NOW).unwrap();
+    daemon.set_mode(&ModeRequest { mode: Mode::Observe, service: None }, "uid 0", NOW).unwrap();
+    for later_s in [0, 60] {
+        at(&memory, NOW.plus_s(later_s));
+        daemon.second(NOW.plus_s(later_s));
+        let refused = (0..5).any(|_| memory.connect(ip("192.0.2.7"), SMTP).is_refusal());
+        assert!(!refused, "who switched to observe must not be surprised, {later_s} s later");
+    }
+}
+
+/// Without a record there is no probation: a restart would not know of it.
+#[test]
+fn a_probation_that_cannot_be_recorded_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), CONFIG);
+    let (mut daemon, memory) = boot(directory.path(), NOW);
+    let state = directory.path().join("state");
+    fs::remove_dir_all(&state).unwrap();
+    fs::write(&state, "in the way").unwrap();
+    let request =
+        ApplyRequest { path: "new.toml".into(), text: looser(directory.path()), confirm: "60s".into() };
+    assert_eq!(kind(daemon.apply_file(&request, "uid 0", NOW)), Kind::Rejected);
+    assert_eq!(room(&memory, "192.0.2.7"), 2);
+    assert!(daemon.confirm("uid 0", NOW).is_err());
 }

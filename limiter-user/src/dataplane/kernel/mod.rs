@@ -30,7 +30,7 @@ use zerocopy::{FromBytes, IntoBytes as _};
 
 pub use self::opening::{KernelOpening, clean_up_unused};
 use self::{generation::Ledger, interfaces::bring_in_line, load::Loaded, pins::Pins, tables::Tables};
-use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, Recount, syscall};
+use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, First, Recount, syscall};
 use crate::{clock::Now, config::Config, policy::Compiled};
 
 /// What the programs that are run by hand return when they have done their work.
@@ -285,9 +285,9 @@ impl Dataplane for Kernel {
         self.running.take().map_or(Ok(()), |running| running.pins.remove())
     }
 
-    fn attach(&mut self, config: &Config, policy: &Compiled, local: &[IpAddr]) -> Result<(), DataplaneError> {
+    fn attach(&mut self, first: &First<'_>) -> Result<(), DataplaneError> {
         if self.running.is_none() {
-            self.running = Some(self.opened.run(config, policy, local)?);
+            self.running = Some(self.opened.run(first)?);
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 
 use std::{
     fs::{self, File},
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,8 +20,8 @@ use super::{
 use crate::{
     clock::Now,
     config::Config,
-    dataplane::{DataplaneError, Inherited, Opening, syscall},
-    policy::{Compiled, Ids},
+    dataplane::{DataplaneError, First, Inherited, Opening, syscall},
+    policy::Ids,
 };
 
 /// The kernel as an earlier daemon left it, and the right to change that.
@@ -62,26 +61,8 @@ impl KernelOpening {
         &self.pin_dir
     }
 
-    /// Returns a packet path that stays detached until it is told to attach; what an earlier daemon
-    /// left is removed.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be removed.
-    pub fn detached(self) -> Result<Kernel, DataplaneError> {
-        let pins = Pins::new(&self.pin_dir);
-        pins.remove_others();
-        pins.remove()?;
-        Ok(Kernel { opened: self, running: None })
-    }
-
     /// Loads, puts a policy in force and attaches, or takes over.
-    pub(super) fn run(
-        &self,
-        config: &Config,
-        first: &Compiled,
-        local: &[IpAddr],
-    ) -> Result<Running, DataplaneError> {
+    pub(super) fn run(&self, first: &First<'_>) -> Result<Running, DataplaneError> {
         let pins = Pins::new(&self.pin_dir);
         // Detaching may have taken the directory with it.
         pins.make_root()?;
@@ -95,14 +76,12 @@ impl KernelOpening {
         }
         pins.make()?;
         let running = match found {
-            Found::Ours(generation) => self.take_over(*generation, pins.clone(), config, first, local),
-            Found::Nothing | Found::Unfit(_) => {
-                self.start_afresh(pins.clone(), config, first, local).inspect_err(|_| {
-                    if let Err(error) = pins.remove() {
-                        tracing::error!(error = crate::chain::chain(&error), "pins stay behind");
-                    }
-                })
-            }
+            Found::Ours(generation) => self.take_over(*generation, pins.clone(), first),
+            Found::Nothing | Found::Unfit(_) => self.start_afresh(pins.clone(), first).inspect_err(|_| {
+                if let Err(error) = pins.remove() {
+                    tracing::error!(error = crate::chain::chain(&error), "pins stay behind");
+                }
+            }),
         }?;
         for path in pins.remove_others() {
             tracing::info!(path, "removed what an earlier limiterd left");
@@ -110,13 +89,7 @@ impl KernelOpening {
         Ok(running)
     }
 
-    fn start_afresh(
-        &self,
-        pins: Pins,
-        config: &Config,
-        first: &Compiled,
-        local: &[IpAddr],
-    ) -> Result<Running, DataplaneError> {
+    fn start_afresh(&self, pins: Pins, first: &First<'_>) -> Result<Running, DataplaneError> {
         let generation = Generation {
             netns_cookie: self.netns_cookie,
             hash_seed: random_seed()?,
@@ -127,13 +100,13 @@ impl KernelOpening {
         };
         let mut running = self.load(generation, pins)?;
         running.tables.set_heartbeat(Now::read().monotonic_ns)?;
-        running.tables.set_local_addresses(local)?;
-        running.switch(first, None)?;
+        running.tables.set_local_addresses(first.local)?;
+        running.switch(first.policy, first.fallback)?;
         attach_counting(&mut running.loaded, &running.pins, &self.cgroup)?;
         // Adopts what there is, before anybody is refused.
-        running.charge_anew(first)?;
+        running.charge_anew(first.policy)?;
         attach_gate(&mut running.loaded, &running.pins, &self.cgroup)?;
-        running.attach_interfaces(config)?;
+        running.attach_interfaces(first.config)?;
         Ok(running)
     }
 
@@ -141,9 +114,7 @@ impl KernelOpening {
         &self,
         mut generation: Generation,
         pins: Pins,
-        config: &Config,
-        first: &Compiled,
-        local: &[IpAddr],
+        first: &First<'_>,
     ) -> Result<Running, DataplaneError> {
         let cgroup = self.cgroup.display().to_string();
         if generation.cgroup != cgroup {
@@ -155,11 +126,11 @@ impl KernelOpening {
         let mut running = self.load(generation, pins)?;
         running.tables.inherit(&slots)?;
         running.tables.set_heartbeat(Now::read().monotonic_ns)?;
-        running.tables.set_local_addresses(local)?;
+        running.tables.set_local_addresses(first.local)?;
         attach_counting(&mut running.loaded, &running.pins, &self.cgroup)?;
         attach_gate(&mut running.loaded, &running.pins, &self.cgroup)?;
-        running.attach_interfaces(config)?;
-        running.apply(first, None)?;
+        running.attach_interfaces(first.config)?;
+        running.apply(first.policy, first.fallback)?;
         tracing::info!("took over what an earlier limiterd left attached");
         Ok(running)
     }
@@ -179,9 +150,16 @@ impl Opening for KernelOpening {
         self.inherited.clone()
     }
 
-    fn start(self, config: &Config, first: &Compiled, local: &[IpAddr]) -> Result<Kernel, DataplaneError> {
-        let running = self.run(config, first, local)?;
+    fn start(self, first: &First<'_>) -> Result<Kernel, DataplaneError> {
+        let running = self.run(first)?;
         Ok(Kernel { opened: self, running: Some(running) })
+    }
+
+    fn detached(self) -> Result<Kernel, DataplaneError> {
+        let pins = Pins::new(&self.pin_dir);
+        pins.remove_others();
+        pins.remove()?;
+        Ok(Kernel { opened: self, running: None })
     }
 }
 
