@@ -15,7 +15,9 @@ mod suggest;
 pub use changes::{
     ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PanicRequest, PanicState, PolicyChange,
 };
-pub use rules::{RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleView};
+pub use rules::{
+    ImportChange, ImportRequest, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleUse, RuleView,
+};
 
 pub use suggest::{SuggestQuery, SuggestedProbe, SuggestedService, Suggestion};
 
@@ -29,6 +31,8 @@ pub use crate::{
 pub const STATUS: &str = "/v1/status";
 /// `GET`: [`RuleList`]; `POST` [`RuleRequest`]: [`RuleChange`]; `DELETE` with [`RuleQuery`]: [`RuleRemoval`].
 pub const RULES: &str = "/v1/rules";
+/// `POST` [`ImportRequest`]: [`ImportChange`].
+pub const IMPORT: &str = "/v1/import";
 /// `GET` with [`CheckQuery`]: [`Check`].
 pub const CHECK: &str = "/v1/check";
 /// `GET` with [`TopQuery`]: [`Top`].

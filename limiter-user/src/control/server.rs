@@ -30,9 +30,9 @@ use super::{
     error::{Kind, RequestError},
     peer::{Caller, Peer},
     protocol::{
-        self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ModeRequest,
-        PanicRequest, PanicState, PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval,
-        RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery,
+        self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ImportChange,
+        ImportRequest, ModeRequest, PanicRequest, PanicState, PolicyChange, Refusal, RuleChange, RuleList,
+        RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery,
     },
 };
 use crate::{
@@ -40,8 +40,8 @@ use crate::{
     daemon::{Daemon, Handle, Stopped},
 };
 
-/// Bytes of a request with a configuration in it: the largest file, escaped.
-const CONFIG_BODY_BYTES: usize = 40 << 20;
+/// Bytes of a request with a file in it: the largest configuration, escaped.
+const FILE_BODY_BYTES: usize = 40 << 20;
 /// Lines that may wait for a follower that reads slowly.
 const LINES: usize = 64;
 
@@ -62,17 +62,18 @@ fn router(access: Access, daemon: Handle) -> Router {
     Router::new()
         .route(protocol::STATUS, get(status))
         .route(protocol::RULES, get(list).post(add).delete(remove))
+        .route(protocol::IMPORT, post(import).layer(DefaultBodyLimit::max(FILE_BODY_BYTES)))
         .route(protocol::CHECK, get(check))
         .route(protocol::TOP, get(top))
         .route(protocol::SUGGEST, get(suggest))
         .route(protocol::DROPS, get(drops))
         .route(protocol::MODE, post(mode))
         .route(protocol::RELOAD, post(reload))
-        .route(protocol::APPLY, post(apply).layer(DefaultBodyLimit::max(CONFIG_BODY_BYTES)))
+        .route(protocol::APPLY, post(apply).layer(DefaultBodyLimit::max(FILE_BODY_BYTES)))
         .route(protocol::CONFIRM, post(confirm))
         .route(protocol::PANIC, post(panic))
         .route(protocol::RESUME, post(resume))
-        .route(protocol::DIFF, post(diff).layer(DefaultBodyLimit::max(CONFIG_BODY_BYTES)))
+        .route(protocol::DIFF, post(diff).layer(DefaultBodyLimit::max(FILE_BODY_BYTES)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
         // Last, and so in front of everything above.
@@ -105,6 +106,16 @@ async fn add(
     let (verb, logged) = (request.verb.word(), request.clone());
     change(&daemon, peer, verb, logged, |daemon, who, now| daemon.add_rule(request, who.to_owned(), now))
         .await
+}
+
+async fn import(
+    State(daemon): State<Handle>,
+    Extension(peer): Extension<Peer>,
+    request: Result<Json<ImportRequest>, JsonRejection>,
+) -> Reply<ImportChange> {
+    let Json(request) = request?;
+    let logged = ImportRequest { text: String::new(), ..request.clone() };
+    change(&daemon, peer, "import", logged, move |daemon, who, now| daemon.import(&request, who, now)).await
 }
 
 async fn remove(

@@ -50,8 +50,37 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         service: Option<String>,
     },
-    /// List every rule, those of the configuration included.
+    /// List every rule, those of the configuration included, and what used those made at run time.
     List,
+    /// Make a rule of every prefix in a file; all of them or none.
+    Import {
+        /// One prefix or address a line, comments behind #; - for standard input.
+        file: PathBuf,
+        /// Refuse every connection of them, instead of exempting them.
+        #[arg(long)]
+        deny: bool,
+        /// Only for this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// How long, such as 90s, 15m, 2h or 7d; until removed without.
+        #[arg(long, value_name = "TIME")]
+        ttl: Option<String>,
+        /// Why, for whoever reads `list` later; with --replace the name of the list.
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Remove rules with the same note that the file does not have.
+        #[arg(long, requires = "note")]
+        replace: bool,
+    },
+    /// Print the prefixes of rules made at run time, as `import` reads them.
+    Export {
+        /// Those that are denied, instead of those that are exempt.
+        #[arg(long)]
+        deny: bool,
+        /// Those for this service, instead of those for all.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+    },
     /// Show the sources with most connections.
     Top {
         /// Only this service.

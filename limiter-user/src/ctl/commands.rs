@@ -20,8 +20,8 @@ use crate::{
         client::{Client, ClientError},
         protocol::{
             self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ErrorBody,
-            ModeRequest, PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest,
-            Status, SuggestQuery, Suggestion, Top, TopQuery, Verb,
+            ImportChange, ImportRequest, ModeRequest, Origin, PolicyChange, Refusal, RuleChange, RuleList,
+            RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery, Verb,
         },
     },
 };
@@ -149,6 +149,22 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let removal: RuleRemoval = client.delete(protocol::RULES, &RuleQuery { prefix, service }).await?;
             output.show(&removal, Render::removal)
         }
+        Command::Import { file, deny, service, ttl, note, replace } => {
+            let verb = if deny { Verb::Deny } else { Verb::Allow };
+            let (name, text) = read_list(&file)?;
+            let request = ImportRequest { verb, name, text, service, ttl, note, replace };
+            let change: ImportChange = client.post(protocol::IMPORT, &request).await?;
+            output.show(&change, Render::import)
+        }
+        Command::Export { deny, service } => {
+            let mut list: RuleList = client.get(protocol::RULES, &()).await?;
+            let treatment = if deny { "denied" } else { "exempt" };
+            let services: Vec<String> = service.into_iter().collect();
+            list.rules.retain(|rule| {
+                rule.origin == Origin::Runtime && rule.treatment == treatment && rule.services == services
+            });
+            output.show(&list, |_, list| Render::export(list))
+        }
         Command::List => {
             let list: RuleList = client.get(protocol::RULES, &()).await?;
             output.show(&list, Render::rules)
@@ -210,6 +226,16 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
 /// Reads a configuration; whether it makes sense is for the daemon to say.
 fn read(path: &Path) -> Result<String, CommandError> {
     std::fs::read_to_string(path).map_err(|source| CommandError::File { path: path.to_owned(), source })
+}
+
+/// Reads a list of prefixes, and says what it is called.
+fn read_list(path: &Path) -> Result<(String, String), CommandError> {
+    if path != Path::new("-") {
+        return Ok((path.display().to_string(), read(path)?));
+    }
+    let text = io::read_to_string(io::stdin());
+    let text = text.map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+    Ok(("standard input".to_owned(), text))
 }
 
 async fn add(client: &Client, output: &mut Output<'_>, request: RuleRequest) -> Result<(), CommandError> {

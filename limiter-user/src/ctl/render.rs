@@ -6,8 +6,9 @@ use super::table::{Cell, Style, Table};
 use crate::{
     config::Mode,
     control::protocol::{
-        AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, Origin, PanicState, PolicyChange,
-        Refusal, RuleChange, RuleList, RuleRemoval, RuleView, ServiceStatus, Status, Top, attached,
+        AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, ImportChange, Origin, PanicState,
+        PolicyChange, Refusal, RuleChange, RuleList, RuleRemoval, RuleUse, RuleView, ServiceStatus, Status,
+        Top, attached,
     },
 };
 
@@ -118,8 +119,17 @@ impl Render {
     /// Returns every rule.
     #[must_use]
     pub fn rules(self, list: &RuleList) -> String {
-        let mut table =
-            Table::new(["PREFIX", "TREATMENT", "CLASS", "SERVICES", "ORIGIN", "ENDS IN", "BY", "NOTE"]);
+        let mut table = Table::new([
+            "PREFIX",
+            "TREATMENT",
+            "CLASS",
+            "SERVICES",
+            "ORIGIN",
+            "ENDS IN",
+            "USED",
+            "BY",
+            "NOTE",
+        ]);
         for rule in &list.rules {
             let style = match rule.treatment.as_str() {
                 "exempt" => Style::Good,
@@ -133,11 +143,34 @@ impl Render {
                 Cell::text(services(rule)),
                 Cell::text(origin(rule.origin)),
                 Cell::text(rule.expires_in_s.map_or_else(String::new, time)),
+                Cell::text(rule.used.map_or_else(String::new, used)),
                 Cell::text(&rule.who),
                 Cell::text(&rule.note),
             ]);
         }
         table.lines(self.colour)
+    }
+
+    /// Returns what an import did.
+    #[must_use]
+    pub fn import(self, change: &ImportChange) -> String {
+        let ImportChange { added, replaced, removed, .. } = change;
+        let counts = format!("{added} rules added, {replaced} replaced, {removed} removed");
+        format!("{counts}; {}", self.in_force(change.revision, change.not_saved.as_ref()))
+    }
+
+    /// Returns the prefixes of rules, as an import reads them.
+    #[must_use]
+    pub fn export(list: &RuleList) -> String {
+        let comment = |rule: &RuleView| {
+            let ends = rule.expires_in_s.map(|left_s| format!("ends in {}", time(left_s)));
+            let parts: Vec<String> =
+                [rule.note.clone()].into_iter().filter(|note| !note.is_empty()).chain(ends).collect();
+            if parts.is_empty() { String::new() } else { format!("  # {}", parts.join("; ")) }
+        };
+        let lines: Vec<String> =
+            list.rules.iter().map(|rule| format!("{}{}\n", rule.prefix, comment(rule))).collect();
+        lines.concat()
     }
 
     /// Returns what a new rule does.
@@ -290,6 +323,15 @@ impl Render {
             text.extend(["  - ", remedy, "\n"]);
         }
         text
+    }
+}
+
+/// Returns what used a rule, in the fewest words.
+fn used(used: RuleUse) -> String {
+    match (used.accepted, used.refused) {
+        (0, 0) => "never".to_owned(),
+        (accepted, 0) => format!("{accepted} in"),
+        (accepted, refused) => format!("{accepted} in, {refused} refused"),
     }
 }
 

@@ -13,6 +13,8 @@
 //! | [`boot`] | what to start with: the file, or what was in force last |
 //! | [`lasting`] | what is kept on disk, and what of it is not there yet |
 //! | [`rules`] | the table of rules: list, add, remove |
+//! | [`import`] | lists of prefixes made rules |
+//! | [`usage`] | what used each rule made at run time |
 //! | [`reload`] | the configuration read anew, modes switched |
 //! | [`tick`] | what is done every second and every ten |
 //! | [`breaker`] | limits that refuse most sources, suspended |
@@ -43,6 +45,7 @@ pub mod check;
 pub mod engine;
 pub mod faults;
 pub mod host;
+pub mod import;
 pub mod lasting;
 pub mod monitor;
 pub mod notify;
@@ -62,6 +65,7 @@ pub mod suggest;
 pub mod tick;
 pub mod top;
 pub mod trial;
+pub mod usage;
 
 mod explain;
 mod network;

@@ -87,7 +87,7 @@ impl Recounts {
     /// that were adopted, is not new.
     #[must_use]
     pub fn begun(known: &Recount, now: Now) -> Self {
-        Self { newer: Some(Baseline::of(known, now)), ..Self::default() }
+        Self { newer: Some(Baseline::of(known, now)), last: known.clone(), ..Self::default() }
     }
 
     /// Takes in a recount and returns the drift that it proves.

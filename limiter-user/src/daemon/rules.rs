@@ -76,7 +76,12 @@ impl Daemon {
     }
 
     /// Checks a request and fills in what it leaves open.
-    fn runtime_rule(&self, request: RuleRequest, who: String, now: Now) -> Result<RuntimeRule, RequestError> {
+    pub(super) fn runtime_rule(
+        &self,
+        request: RuleRequest,
+        who: String,
+        now: Now,
+    ) -> Result<RuntimeRule, RequestError> {
         let prefix = parsed_prefix(&request.prefix)?;
         if let Some(name) = &request.service {
             self.intent.service(name)?;
@@ -143,10 +148,13 @@ impl Daemon {
             who: String::new(),
             created_at_s: None,
             expires_in_s: None,
+            used: None,
         }
     }
 
     fn view_of_runtime(&self, rule: &RuntimeRule, now: Now) -> RuleView {
+        let services =
+            rule.service.as_ref().map_or(ServiceSet::ALL, |name| ServiceSet::of(self.ids.service(name)));
         let (treatment, class) = match rule.verb {
             crate::policy::Verb::Allow => ("exempt", limiter_common::policy::CLASS_ALLOW),
             crate::policy::Verb::Deny => ("denied", limiter_common::policy::CLASS_DENY),
@@ -161,6 +169,7 @@ impl Daemon {
             who: rule.who.clone(),
             created_at_s: Some(rule.created_at_s),
             expires_in_s: rule.expires_at_s.map(|at_s| at_s.saturating_sub(now.unix_s())),
+            used: Some(self.usage.of(rule.prefix, services)),
         }
     }
 

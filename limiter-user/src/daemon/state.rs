@@ -28,6 +28,7 @@ use super::{
     refusals::Refusals,
     tick::IDLE_S,
     trial::Trial,
+    usage::Usage,
 };
 
 /// Everything an operator and the host want, of which a policy is made.
@@ -195,6 +196,7 @@ pub struct Daemon {
     pub(super) compiled: Compiled,
     pub(super) table: Table,
     pub(super) recounts: Recounts,
+    pub(super) usage: Usage,
     pub(super) observed: Observed,
     pub(super) summary: Summary,
     pub(super) refusals: Refusals,
@@ -236,6 +238,7 @@ impl Daemon {
             compiled,
             table,
             recounts: Recounts::begun(&known, now),
+            usage: Usage::default(),
             observed: Observed::default(),
             summary: Summary::default(),
             refusals: Refusals::default(),

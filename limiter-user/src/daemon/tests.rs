@@ -19,6 +19,7 @@ mod breaker;
 mod canary;
 mod check;
 mod health;
+mod import;
 mod lasting;
 mod panic;
 mod policy;

@@ -2,7 +2,7 @@
 
 use crate::{chain::chain, clock::Now};
 
-use super::Daemon;
+use super::{Daemon, usage::Counts};
 
 /// Sources idle for so long are forgotten: beyond the longest debt that a quota makes, short enough to keep the map small.
 pub(super) const IDLE_S: u32 = 600;
@@ -31,7 +31,13 @@ impl Daemon {
         let Some(recount) = self.faults.note("recount", recount) else {
             return;
         };
+        // Who made no rules pays nothing for their accounts.
+        let before = (!self.intent.rules.is_empty()).then(|| Counts::of(self.recounts.sources()));
         let drifted = self.recounts.take(recount, now);
+        if let Some(before) = before {
+            let revision = self.revision();
+            self.usage.take(&self.table, revision, &before, self.recounts.sources(), now);
+        }
         self.summary = self.recounts.summary(&self.compiled.policy);
         for drift in drifted {
             let whole = drift.key.as_whole();

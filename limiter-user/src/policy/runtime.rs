@@ -93,6 +93,11 @@ impl RuntimeRules {
         })
     }
 
+    /// Removes the rules that `wanted` says.
+    pub fn remove_where(&mut self, wanted: impl Fn(&RuntimeRule) -> bool) -> Vec<RuntimeRule> {
+        self.take(wanted)
+    }
+
     /// Removes the rules that have ended.
     pub fn expire(&mut self, now_s: u64) -> Vec<RuntimeRule> {
         self.take(|rule| rule.is_expired(now_s))

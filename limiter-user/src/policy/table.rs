@@ -42,6 +42,12 @@ impl ServiceSet {
         Self(ids.into_iter().fold(0, |bits, id| bits | 1 << (id & 31)))
     }
 
+    /// Returns the set as bits by id.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Returns whether a service is in the set.
     #[must_use]
     pub const fn contains(self, id: u32) -> bool {

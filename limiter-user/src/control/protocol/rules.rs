@@ -55,6 +55,60 @@ pub struct RuleView {
     pub created_at_s: Option<u64>,
     /// In how many seconds it ends, if it does.
     pub expires_in_s: Option<u64>,
+    /// What used it since limiterd started, for a rule made at run time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<RuleUse>,
+}
+
+/// What used a rule since limiterd started, by the sources that it decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleUse {
+    /// Connections that were let in.
+    pub accepted: u64,
+    /// Connections that were refused, or would have been.
+    pub refused: u64,
+    /// When the last of them was seen, in seconds since 1970.
+    pub last_at_s: Option<u64>,
+}
+
+/// Asks for a rule for each prefix of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// What they do.
+    pub verb: Verb,
+    /// The name of the list, to name places in it.
+    pub name: String,
+    /// The list: a prefix a line, comments behind `#`.
+    pub text: String,
+    /// The service they hold for; all without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How long they hold, such as `2h`; for ever without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// Why they are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Whether rules of the same verb, service and note that the list does not have make way.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// What an import led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportChange {
+    /// Rules that were not there before.
+    pub added: usize,
+    /// Rules in whose place new ones are.
+    pub replaced: usize,
+    /// Rules that made way.
+    pub removed: usize,
+    /// The revision that has them.
+    pub revision: u32,
+    /// Why they will be gone when limiterd is started again, if the state directory did not take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_saved: Option<String>,
 }
 
 /// Every rule.
