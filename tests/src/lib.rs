@@ -9,6 +9,7 @@
 //! | [`xdp`] | the smallest XDP programs, which a veth's other end needs |
 //! | [`sock_ops`] | a foreign program that wants a cgroup for itself |
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
+//! | [`scene`] | a mail port, a server that holds, one client: where most suites about the daemon play |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
 //! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
@@ -39,6 +40,7 @@ pub mod process;
 pub mod random;
 pub mod raw;
 pub mod replay;
+pub mod scene;
 pub mod screen;
 pub mod server;
 pub mod sock_ops;

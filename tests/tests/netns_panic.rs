@@ -3,13 +3,11 @@
 //! - with a daemon, over a stop and a kill: `a_panic_lasts`
 //! - without one, and past one that hangs: `a_panic_needs_no_daemon`
 
-use std::net::SocketAddr;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::{DAEMON, Daemon};
-use limiter_tests::server::{BANNER, Server};
+use limiter_tests::scene::{self, connect, has_xdp};
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
 use nix::sys::signal::Signal;
@@ -17,31 +15,6 @@ use nix::sys::signal::Signal;
 /// How long a condition may take on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: usize = 3;
-const CONFIG: &str = r#"
-mode = "enforce"
-interfaces = ["srv0"]
-[[service]]
-name = "smtp"
-ports = [25]
-connections_per_source = 3
-[breaker]
-enabled = false
-"#;
-
-fn server(bed: &Bed) -> Server {
-    Server::plan(SocketAddr::new(bed.client().server_ipv4(), 25)).banner(BANNER).listen(&bed.server)
-}
-
-/// Tries so many connections at once.
-fn connect(bed: &Bed, count: usize) -> Burst {
-    let target = Target::greeting(SocketAddr::new(bed.client().server_ipv4(), 25));
-    Burst::connect(&bed.client().namespace, &target, count)
-}
-
-fn has_xdp(bed: &Bed) -> bool {
-    bed.server.output("ip", &["link", "show", "dev", "srv0"]).contains("xdp")
-}
-
 /// Runs a command that works without the daemon.
 fn directly(daemon: &Daemon<'_>, command: &str) -> Output {
     let config = daemon.config().display().to_string();
@@ -58,8 +31,8 @@ fn said(output: &Output) -> String {
 fn a_panic_lasts() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
-    let server = server(&bed);
-    let mut daemon = Daemon::start(&bed.server, CONFIG);
+    let server = scene::server(&bed);
+    let mut daemon = Daemon::start(&bed.server, &scene::config(LIMIT));
     let held = connect(&bed, LIMIT + 2);
     assert_eq!(held.greeted(), LIMIT, "it limits");
 
@@ -98,8 +71,8 @@ fn a_panic_lasts() {
 fn a_panic_needs_no_daemon() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
-    let _server = server(&bed);
-    let mut daemon = Daemon::start(&bed.server, CONFIG);
+    let _server = scene::server(&bed);
+    let mut daemon = Daemon::start(&bed.server, &scene::config(LIMIT));
     let held = connect(&bed, LIMIT);
     daemon.kill();
     assert_eq!((held.greeted(), connect(&bed, 1).greeted()), (LIMIT, 0), "a dead daemon's limits hold");

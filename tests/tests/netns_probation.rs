@@ -4,30 +4,18 @@
 //! - `somebody_confirms`: it stays
 
 use std::fs;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use limiter_tests::client::{Burst, Target};
+use limiter_tests::client::Burst;
 use limiter_tests::daemon::{DAEMON, Daemon};
-use limiter_tests::server::{BANNER, Server};
+use limiter_tests::server::Server;
 use limiter_tests::veth::Bed;
-use limiter_tests::{host, require, wait};
+use limiter_tests::{host, require, scene, wait};
 
 /// How long a condition may take on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A limit that no test comes near.
 const ROOM: usize = 2_000;
-const CONFIG: &str = r#"
-mode = "enforce"
-interfaces = ["srv0"]
-[[service]]
-name = "smtp"
-ports = [25]
-connections_per_source = 3
-[breaker]
-enabled = false
-"#;
-
 /// One source at the limit of three, and a server that holds what it accepts.
 struct Scene<'a> {
     bed: &'a Bed,
@@ -38,9 +26,8 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn new(bed: &'a Bed) -> Self {
-        let address = SocketAddr::new(bed.client().server_ipv4(), 25);
-        let server = Server::plan(address).banner(BANNER).listen(&bed.server);
-        let daemon = Daemon::start(&bed.server, CONFIG);
+        let server = scene::server(bed);
+        let daemon = Daemon::start(&bed.server, &scene::config(3));
         let mut scene = Self { bed, server, daemon, held: Vec::new() };
         assert_eq!(scene.connect(5), 3, "three and not one more");
         scene
@@ -48,8 +35,7 @@ impl<'a> Scene<'a> {
 
     /// Tries so many connections at once; returns how many were let in.
     fn connect(&mut self, count: usize) -> usize {
-        let target = Target::greeting(SocketAddr::new(self.bed.client().server_ipv4(), 25));
-        let burst = Burst::connect(&self.bed.client().namespace, &target, count);
+        let burst = scene::connect(self.bed, count);
         let greeted = burst.greeted();
         self.held.push(burst);
         greeted

@@ -5,40 +5,23 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::{DAEMON, Daemon};
-use limiter_tests::server::{BANNER, Server};
 use limiter_tests::veth::Bed;
-use limiter_tests::{host, require, wait};
+use limiter_tests::{host, require, scene, wait};
 
 /// How long a condition may take on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a source may have open.
+const LIMIT: usize = 2;
 /// How long an import of 100,000 prefixes may take, on such a machine.
 const IMPORT_TIME: Duration = Duration::from_secs(10);
-const CONFIG: &str = r#"
-mode = "enforce"
-interfaces = ["srv0"]
-[[service]]
-name = "smtp"
-ports = [25]
-connections_per_source = 2
-[breaker]
-enabled = false
-"#;
-
-fn server(bed: &Bed) -> Server {
-    Server::plan(SocketAddr::new(bed.client().server_ipv4(), 25)).banner(BANNER).listen(&bed.server)
-}
-
 /// Tries so many connections at once; returns how many were let in.
 fn let_in(bed: &Bed, count: usize) -> usize {
-    let target = Target::greeting(SocketAddr::new(bed.client().server_ipv4(), 25));
-    Burst::connect(&bed.client().namespace, &target, count).greeted()
+    scene::connect(bed, count).greeted()
 }
 
 /// A file system of its own for the state directory; unmounted when dropped.
@@ -85,9 +68,9 @@ fn grown(file: &Path) -> usize {
 fn a_long_list_survives_a_kill() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
-    let _server = server(&bed);
-    let mut daemon = Daemon::start(&bed.server, CONFIG);
-    assert_eq!(let_in(&bed, 4), 2, "it limits");
+    let _server = scene::server(&bed);
+    let mut daemon = Daemon::start(&bed.server, &scene::config(LIMIT));
+    assert_eq!(let_in(&bed, 4), LIMIT, "it limits");
     let mut text = format!("# partners\n{}\n", bed.client().ipv4());
     for n in 0..99_999_u32 {
         writeln!(text, "100.{}.{}.{}/31", 64 + (n >> 15), n >> 7 & 255, (n & 127) << 1).expect("memory");
@@ -126,8 +109,8 @@ fn a_long_list_survives_a_kill() {
 /// `/healthz` say what it is worth; once the disk takes it again it lasts.
 fn costs_no_rule(break_disk: fn(&Disk), mend_disk: fn(&Disk)) {
     let bed = Bed::new();
-    let _server = server(&bed);
-    let mut daemon = Daemon::start(&bed.server, CONFIG);
+    let _server = scene::server(&bed);
+    let mut daemon = Daemon::start(&bed.server, &scene::config(LIMIT));
     assert!(daemon.stop().success());
     let disk = Disk::mount(&daemon);
     daemon.start_again();

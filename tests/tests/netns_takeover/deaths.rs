@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::netns::Namespace;
+use limiter_tests::scene::{SMTP, address, connect, server};
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
 
-use super::{CONFIG, LIMIT, PATIENCE, assert_one_source_holds, connect, greeter, target};
+use super::{LIMIT, PATIENCE, assert_one_source_holds, config};
 
 /// How often the daemon is killed, and how long the load lasts at least.
 const KILLS: usize = 10;
@@ -77,10 +78,10 @@ fn ten_kills_under_load_leave_no_gap() {
     require!(host::BED, DAEMON);
     let bed = Bed::plan().clients(2).build();
     let [greedy, good] = bed.clients.as_slice() else { panic!("two clients") };
-    let server = greeter(&bed);
-    let to_good = SocketAddr::new(good.server_ipv4(), super::SMTP);
+    let server = server(&bed);
+    let to_good = SocketAddr::new(good.server_ipv4(), SMTP);
     let listener = bed.server.run(|| TcpListener::bind(to_good)).expect("the address is the server's");
-    let mut daemon = Daemon::start(&bed.server, &CONFIG.replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"));
+    let mut daemon = Daemon::start(&bed.server, &config().replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"));
     let held = connect(&bed, LIMIT);
     assert_eq!(held.greeted(), LIMIT, "the source is at its limit");
     let (refusals, passes, stop) = (Tally::default(), Tally::default(), AtomicBool::new(false));
@@ -88,7 +89,7 @@ fn ten_kills_under_load_leave_no_gap() {
     thread::scope(|scope| {
         let _load = Load(&stop);
         scope.spawn(|| close_at_once(&listener, &stop));
-        scope.spawn(|| refusals.keep_connecting(&greedy.namespace, target(&bed), &stop));
+        scope.spawn(|| refusals.keep_connecting(&greedy.namespace, address(&bed), &stop));
         scope.spawn(|| passes.keep_connecting(&good.namespace, to_good, &stop));
         let mut counted = 0;
         for kill in 1..=KILLS {
@@ -127,14 +128,12 @@ fn limits_of_one_source_observe_when_nobody_watches() {
     require!(host::BED, DAEMON);
     let bed = Bed::plan().clients(2).build();
     let [greedy, denied] = bed.clients.as_slice() else { panic!("two clients") };
-    let server = greeter(&bed);
-    let _other = limiter_tests::server::Server::greeting(
-        &bed.server,
-        SocketAddr::new(denied.server_ipv4(), super::SMTP),
-    );
+    let server = server(&bed);
+    let _other =
+        limiter_tests::server::Server::greeting(&bed.server, SocketAddr::new(denied.server_ipv4(), SMTP));
     let config = format!(
         "{}connections_total = 20\n[[class]]\nname = \"abuser\"\nprefixes = [\"{}\"]\ndeny = true\n",
-        CONFIG.replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"),
+        config().replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"),
         denied.ipv4()
     );
     let mut daemon = Daemon::start_with(&bed.server, &config, "observe_after_daemon_loss = \"2s\"");
@@ -151,9 +150,7 @@ fn limits_of_one_source_observe_when_nobody_watches() {
     let more = connect(&bed, 12);
     assert_eq!((more.greeted(), server.held()), (7, 20), "up to the ceiling and not beyond");
     let try_denied = || {
-        denied
-            .namespace
-            .run(|| TcpStream::connect_timeout(&(denied.server_ipv4(), super::SMTP).into(), CLIENT_TIME))
+        denied.namespace.run(|| TcpStream::connect_timeout(&(denied.server_ipv4(), SMTP).into(), CLIENT_TIME))
     };
     assert!(try_denied().is_err(), "who is denied stays so");
     server.close(7);

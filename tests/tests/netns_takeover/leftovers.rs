@@ -2,27 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::process::Command;
 
 use aya::programs::{loaded_links, loaded_programs};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::host::{Cgroup, Requirement};
+use limiter_tests::scene::{address, connect, has_xdp};
 use limiter_tests::server::Server;
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
 
-use super::{CONFIG, PATIENCE, SMTP, assert_one_source_holds, connect};
+use super::{PATIENCE, assert_one_source_holds, config};
 
 /// How many programs are attached to a control group itself.
 fn attached_to(cgroup: &Cgroup) -> usize {
     let listed = host::run(Command::new("bpftool").args(["cgroup", "show"]).arg(cgroup.path()));
     listed.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count()
-}
-
-/// Whether an XDP program is on the server's device.
-fn has_xdp(bed: &Bed) -> bool {
-    bed.server.output("ip", &["link", "show", "dev", "srv0"]).contains("xdp")
 }
 
 /// Ids of the programs that a process has open, and of the links that attach them: those are pinned.
@@ -51,10 +46,9 @@ fn left(programs: &BTreeSet<u32>, links: &BTreeSet<u32>) -> (Vec<u32>, Vec<u32>)
 fn leaves_nothing(end: fn(&mut Daemon<'_>)) {
     let bed = Bed::new();
     let cgroup = Cgroup::create("stop");
-    let address = SocketAddr::new(bed.client().server_ipv4(), SMTP);
-    let server = Server::plan(address).listen(&bed.server);
+    let server = Server::plan(address(&bed)).listen(&bed.server);
     let mut daemon =
-        Daemon::start_with(&bed.server, CONFIG, &format!("cgroup = \"{}\"", cgroup.path().display()));
+        Daemon::start_with(&bed.server, &config(), &format!("cgroup = \"{}\"", cgroup.path().display()));
     let (programs, links) = ids_of(daemon.process().pid());
     assert_eq!(attached_to(&cgroup), 2, "the gate and the charge");
     assert!(has_xdp(&bed), "XDP is attached");

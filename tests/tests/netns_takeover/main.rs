@@ -13,42 +13,19 @@ mod keys;
 mod leftovers;
 mod upgrades;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::Daemon;
-use limiter_tests::server::{BANNER, Server};
-use limiter_tests::veth::Bed;
+use limiter_tests::scene;
 
 /// How long a condition may take on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where the server listens.
-const SMTP: u16 = 25;
 /// What a source may have open.
 const LIMIT: usize = 12;
-const CONFIG: &str = r#"
-mode = "enforce"
-interfaces = ["srv0"]
-[[service]]
-name = "smtp"
-ports = [25]
-connections_per_source = 12
-"#;
 
-/// Where the client reaches the server.
-fn target(bed: &Bed) -> SocketAddr {
-    SocketAddr::new(bed.client().server_ipv4(), SMTP)
-}
-
-/// A server that greets.
-fn greeter(bed: &Bed) -> Server {
-    Server::plan(target(bed)).banner(BANNER).listen(&bed.server)
-}
-
-/// Opens so many connections from the first client at once.
-fn connect(bed: &Bed, count: usize) -> Burst {
-    Burst::connect(&bed.client().namespace, &Target::greeting(target(bed)), count)
+/// The configuration of most tests here.
+fn config() -> String {
+    scene::config(LIMIT)
 }
 
 /// How many connections there are by source, from a recount made for it.

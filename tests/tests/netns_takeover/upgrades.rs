@@ -5,10 +5,11 @@ use std::process::Command;
 
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::host::Requirement;
+use limiter_tests::scene::{connect, server};
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require};
 
-use super::{CONFIG, LIMIT, assert_one_source_holds, connect, greeter};
+use super::{LIMIT, assert_one_source_holds, config};
 
 /// With `keep_on_exit` a stop leaves every limit in force, and the next daemon goes on with its
 /// counts and its counters.
@@ -16,8 +17,8 @@ use super::{CONFIG, LIMIT, assert_one_source_holds, connect, greeter};
 fn a_stop_may_keep_everything() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
-    let server = greeter(&bed);
-    let mut daemon = Daemon::start_with(&bed.server, CONFIG, "keep_on_exit = true");
+    let server = server(&bed);
+    let mut daemon = Daemon::start_with(&bed.server, &config(), "keep_on_exit = true");
     let held = connect(&bed, LIMIT);
     assert_eq!((held.greeted(), connect(&bed, 1).refused()), (LIMIT, 1));
     let refused = daemon.refused("smtp", "connections_per_source");
@@ -38,8 +39,8 @@ fn a_stop_may_keep_everything() {
 fn pins_that_do_not_fit_are_replaced() {
     require!(host::BED, DAEMON, &[Requirement::Command("bpftool", "bpftool")]);
     let bed = Bed::new();
-    let _server = greeter(&bed);
-    let mut daemon = Daemon::start(&bed.server, CONFIG);
+    let _server = server(&bed);
+    let mut daemon = Daemon::start(&bed.server, &config());
     let held = connect(&bed, LIMIT);
     assert_eq!(held.greeted(), LIMIT);
     daemon.kill();
@@ -70,16 +71,16 @@ fn pins_that_do_not_fit_are_replaced() {
 fn pins_have_one_owner() {
     require!(host::BED, DAEMON);
     let (bed, elsewhere) = (Bed::new(), Bed::new());
-    let mut daemon = Daemon::start(&bed.server, CONFIG);
+    let mut daemon = Daemon::start(&bed.server, &config());
     let stranger = |text: &str| {
-        let output = daemon.try_elsewhere(&elsewhere.server, CONFIG);
+        let output = daemon.try_elsewhere(&elsewhere.server, &config());
         assert!(!output.status.success());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(text), "{said}");
     };
     stranger("another limiterd has [runtime] pin_dir");
     daemon.kill();
-    let output = daemon.try_elsewhere(&elsewhere.server, CONFIG);
+    let output = daemon.try_elsewhere(&elsewhere.server, &config());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("another network namespace"), "{said}");
     assert!(daemon.pins().join("v2/links/gate").exists(), "they are left alone");
