@@ -6,6 +6,10 @@
 //! | `with_the_preset` | an exempt balancer is never refused |
 //! | `with_the_breaker` | the circuit breaker alone has the service back in 45 s, and pages within 15 s |
 //! | `trying_again` | limits that are tried again are never the outage |
+//!
+//! Acts have hosts of their own and mostly wait.
+//!
+//! Runs in parallel.
 #![forbid(unsafe_code)]
 
 use limiter_tests::daemon::DAEMON;
