@@ -168,8 +168,7 @@ impl Pins {
     /// Removes the pins of this generation, which detaches what is attached.
     pub(super) fn remove(&self) -> Result<(), DataplaneError> {
         remove_tree(&self.current);
-        // Of another daemon's making, perhaps, or not empty: both are fine.
-        drop(fs::remove_dir(&self.root));
+        // The directory of all stays: the lock on it is what keeps other daemons away.
         if self.current.exists() {
             return Err(at(&self.current, "removing")(io::Error::other("something is left in it")));
         }
