@@ -20,6 +20,7 @@ use axum::{
 use bytes::Bytes;
 use hyper::body::Frame;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     net::UnixListener,
     sync::{broadcast::error::RecvError, mpsc},
@@ -38,6 +39,7 @@ use super::{
 use crate::{
     clock::Now,
     daemon::{Daemon, Handle, Stopped},
+    state::file::hex,
 };
 
 /// Bytes of a request with a file in it: the largest configuration, escaped.
@@ -114,7 +116,10 @@ async fn import(
     request: Result<Json<ImportRequest>, JsonRejection>,
 ) -> Reply<ImportChange> {
     let Json(request) = request?;
-    let logged = ImportRequest { text: String::new(), ..request.clone() };
+    // Not the list itself: what tells it from another one.
+    let (lines, digest) = (request.text.lines().count(), Sha256::digest(request.text.as_bytes()));
+    let text = format!("{lines} lines, SHA-256 {}", hex(&digest));
+    let logged = ImportRequest { text, ..request.clone() };
     change(&daemon, peer, "import", logged, move |daemon, who, now| daemon.import(&request, who, now)).await
 }
 

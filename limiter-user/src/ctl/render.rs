@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::table::{Cell, Style, Table};
 use crate::{
+    clock::Now,
     config::Mode,
     control::protocol::{
         AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, ImportChange, Origin, PanicState,
@@ -328,11 +329,10 @@ impl Render {
 
 /// Returns what used a rule, in the fewest words.
 fn used(used: RuleUse) -> String {
-    match (used.accepted, used.refused) {
-        (0, 0) => "never".to_owned(),
-        (accepted, 0) => format!("{accepted} in"),
-        (accepted, refused) => format!("{accepted} in, {refused} refused"),
-    }
+    used.last_at_s.map_or_else(
+        || "never".to_owned(),
+        |at_s| format!("{} times, {} ago", used.accepted, time(Now::read().unix_s().saturating_sub(at_s))),
+    )
 }
 
 /// Returns what a rule does, without a full stop.

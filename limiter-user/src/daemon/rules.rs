@@ -9,7 +9,7 @@ use crate::{
         error::{Kind, RequestError},
         protocol::{RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleView},
     },
-    policy::{Origin, Rule, RuntimeRule, ServiceSet},
+    policy::{Origin, Rule, RuntimeRule, ServiceSet, Verb},
 };
 
 use super::Daemon;
@@ -152,12 +152,20 @@ impl Daemon {
         }
     }
 
+    /// Returns whether it is known what used a rule: who is denied proves nothing and leaves no trace of
+    /// its own, and of a source no more is known than the source.
+    fn is_accounted(&self, rule: &RuntimeRule) -> bool {
+        let lengths = self.intent.config.source;
+        let source_len = if rule.prefix.addr().is_ipv4() { lengths.ipv4 } else { lengths.ipv6 };
+        rule.verb == Verb::Allow && rule.prefix.prefix_len() <= source_len
+    }
+
     fn view_of_runtime(&self, rule: &RuntimeRule, now: Now) -> RuleView {
         let services =
             rule.service.as_ref().map_or(ServiceSet::ALL, |name| ServiceSet::of(self.ids.service(name)));
         let (treatment, class) = match rule.verb {
-            crate::policy::Verb::Allow => ("exempt", limiter_common::policy::CLASS_ALLOW),
-            crate::policy::Verb::Deny => ("denied", limiter_common::policy::CLASS_DENY),
+            Verb::Allow => ("exempt", limiter_common::policy::CLASS_ALLOW),
+            Verb::Deny => ("denied", limiter_common::policy::CLASS_DENY),
         };
         RuleView {
             prefix: rule.prefix.to_string(),
@@ -169,7 +177,7 @@ impl Daemon {
             who: rule.who.clone(),
             created_at_s: Some(rule.created_at_s),
             expires_in_s: rule.expires_at_s.map(|at_s| at_s.saturating_sub(now.unix_s())),
-            used: Some(self.usage.of(rule.prefix, services)),
+            used: self.is_accounted(rule).then(|| self.usage.of(rule.prefix, services)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What used each rule that was made at run time: connections by the rule that decided on their source.
+//! What used each exemption that was made at run time: connections by the rule that decided on their source.
 //!
 //! Counted in user space from what successive recounts saw of each source, so
 //! it costs packets nothing, begins with the daemon, and takes a source as a
@@ -45,15 +45,14 @@ impl Usage {
     pub fn take(&mut self, table: &Table, revision: u32, before: &Counts, now: &[SourceRecord], at: Now) {
         self.index.renew(table, revision);
         for record in now {
-            let (accepted, refused) = before.since(record);
-            if accepted == 0 && refused == 0 {
+            let accepted = before.since(record);
+            if accepted == 0 {
                 continue;
             }
             let Some(rule) = self.index.winner(record.key) else { continue };
             if rule.origin == Origin::Runtime {
                 let used = self.by_rule.entry(key(rule.prefix, rule.services)).or_default();
                 used.accepted += u64::from(accepted);
-                used.refused += u64::from(refused);
                 used.last_at_s = Some(at.unix_s());
             }
         }
@@ -99,26 +98,21 @@ impl Index {
     }
 }
 
-/// What every source had accepted and refused at one look.
+/// What every source had accepted at one look.
 #[derive(Debug, Default)]
-pub struct Counts(HashMap<SourceKey, (u32, u32)>);
+pub struct Counts(HashMap<SourceKey, u32>);
 
 impl Counts {
     /// Returns the counts of these sources.
     #[must_use]
     pub fn of(sources: &[SourceRecord]) -> Self {
-        let counts = |record: &SourceRecord| (record.key, (record.source.accepted, record.source.refused));
-        Self(sources.iter().map(counts).collect())
+        Self(sources.iter().map(|record| (record.key, record.source.accepted)).collect())
     }
 
-    /// Returns what a source did since; an entry that was made anew began at zero.
-    fn since(&self, record: &SourceRecord) -> (u32, u32) {
-        let (accepted, refused) = (record.source.accepted, record.source.refused);
-        match self.0.get(&record.key) {
-            Some(before) if before.0 <= accepted && before.1 <= refused => {
-                (accepted - before.0, refused - before.1)
-            }
-            _ => (accepted, refused),
-        }
+    /// Returns what a source had accepted since; an entry that was made anew began at zero.
+    fn since(&self, record: &SourceRecord) -> u32 {
+        let accepted = record.source.accepted;
+        let before = self.0.get(&record.key).copied().unwrap_or_default();
+        accepted.checked_sub(before).unwrap_or(accepted)
     }
 }

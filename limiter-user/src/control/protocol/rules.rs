@@ -55,7 +55,8 @@ pub struct RuleView {
     pub created_at_s: Option<u64>,
     /// In how many seconds it ends, if it does.
     pub expires_in_s: Option<u64>,
-    /// What used it since limiterd started, for a rule made at run time.
+    /// What used it since limiterd started, for an exemption made at run time that is no longer than the
+    /// prefix of a source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<RuleUse>,
 }
@@ -65,8 +66,6 @@ pub struct RuleView {
 pub struct RuleUse {
     /// Connections that were let in.
     pub accepted: u64,
-    /// Connections that were refused, or would have been.
-    pub refused: u64,
     /// When the last of them was seen, in seconds since 1970.
     pub last_at_s: Option<u64>,
 }

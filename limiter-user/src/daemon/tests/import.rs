@@ -99,6 +99,7 @@ fn rules_have_accounts() {
     let (mut daemon, memory) = started();
     daemon.add_rule(rule(Verb::Allow, "192.0.2.0/24"), "uid 0".into(), NOW).unwrap();
     daemon.add_rule(rule(Verb::Deny, "192.0.2.128/25"), "uid 0".into(), NOW).unwrap();
+    daemon.add_rule(rule(Verb::Allow, "2001:db8::7"), "uid 0".into(), NOW).unwrap();
     daemon.recount(NOW);
     for _ in 0..5 {
         assert_eq!(memory.connect(ip("192.0.2.7"), SMTP), EXEMPT);
@@ -109,8 +110,12 @@ fn rules_have_accounts() {
     }
     daemon.recount(NOW.plus_s(10));
     let account = used(&daemon, "192.0.2.0/24");
-    assert_eq!((account.accepted, account.refused, account.last_at_s), (5, 0, Some(NOW.plus_s(10).unix_s())));
-    assert_eq!(used(&daemon, "192.0.2.128/25"), RuleUse::default());
+    assert_eq!((account.accepted, account.last_at_s), (5, Some(NOW.plus_s(10).unix_s())));
+    let unaccounted = |prefix: &str| {
+        daemon.list_rules(NOW).rules.iter().any(|rule| rule.prefix == prefix && rule.used.is_none())
+    };
+    assert!(unaccounted("192.0.2.128/25"), "who is denied leaves no trace: nothing is better than `never`");
+    assert!(unaccounted("2001:db8::7/128"), "one host of a /64 is not told from the others");
     daemon.recount(NOW.plus_s(20));
     assert_eq!(used(&daemon, "192.0.2.0/24"), account, "nothing new");
 }
