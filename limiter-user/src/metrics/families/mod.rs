@@ -1,4 +1,4 @@
-//! Names, help and samples of every metric.
+//! Names, help and samples of every metric; what a watcher exports is in a file of its own.
 //!
 //! A counter's name is given without `_total`, that of an info without `_info`:
 //! `OpenMetrics` adds them. docs/metrics.md explains each family; a test compares.
