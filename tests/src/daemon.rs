@@ -197,6 +197,12 @@ impl<'a> Daemon<'a> {
         self.process.as_ref().expect("the daemon runs")
     }
 
+    /// The network namespace it runs in.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        self.namespace
+    }
+
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
@@ -307,18 +313,23 @@ impl<'a> Daemon<'a> {
     }
 
     fn try_get(&self, path: &str) -> Option<(u16, String)> {
-        let answer = self.namespace.run(|| {
-            let mut stream = TcpStream::connect_timeout(&METRICS, ANSWER_TIME)?;
-            stream.set_read_timeout(Some(ANSWER_TIME))?;
-            // Version 1.0: the body ends with the connection.
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).map(|_| answer)
-        });
-        let answer = answer.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        self.namespace.run(|| ask(path))
     }
+}
+
+/// Asks the daemon of the calling thread's namespace over HTTP: status and body, if it answers.
+pub(crate) fn ask(path: &str) -> Option<(u16, String)> {
+    let answer = || {
+        let mut stream = TcpStream::connect_timeout(&METRICS, ANSWER_TIME)?;
+        stream.set_read_timeout(Some(ANSWER_TIME))?;
+        // Version 1.0: the body ends with the connection.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let answer = answer().ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 impl Pins {

@@ -116,12 +116,15 @@ pub fn run_with_input(command: &mut Command, input: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Where a command is, by the search path and the system directories.
+/// Where `cargo xtask` keeps the tools of this checkout.
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/bin");
+
+/// Where a command is, by the search path, the system directories and the tools of this checkout.
 #[must_use]
 pub fn find_command(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(system).map(|directory| directory.join(name)).find(|file| file.is_file())
+    let more = ["/usr/sbin", "/sbin", TOOLS].map(PathBuf::from);
+    env::split_paths(&path).chain(more).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// Major and minor version of the running kernel; zeros if it does not say.

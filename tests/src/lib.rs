@@ -13,6 +13,7 @@
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
 //! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
+//! | [`record`] | what Prometheus would have seen of a run, and the alerts that fire on it |
 //! | [`replay`] | recorded outages, played against the limiter |
 //! | [`screen`], [`interrupt`] | what programs for people print, and when they are to end |
 //! | [`random`] | cases made from a seed |
@@ -39,6 +40,7 @@ pub mod netns;
 pub mod process;
 pub mod random;
 pub mod raw;
+pub mod record;
 pub mod replay;
 pub mod scene;
 pub mod screen;

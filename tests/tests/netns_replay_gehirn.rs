@@ -2,7 +2,7 @@
 //!
 //! | case | law |
 //! | --- | --- |
-//! | `as_it_was` | without exemption and breaker the balancer ejects 465 and 587, and keeps them out |
+//! | `as_it_was` | without exemption and breaker the balancer ejects 465 and 587, and keeps them out; somebody is paged within 15 s |
 //! | `with_the_preset` | an exempt balancer is never refused |
 //! | `with_the_breaker` | the circuit breaker alone has the service back in 45 s, and pages within 15 s |
 //! | `trying_again` | limits that are tried again are never the outage |
@@ -13,12 +13,13 @@
 #![forbid(unsafe_code)]
 
 use limiter_tests::daemon::DAEMON;
+use limiter_tests::record::PROMTOOL;
 use limiter_tests::replay::{Event, Figure, Stage, gehirn::REPLAY};
 use limiter_tests::{host, require};
 
 /// Plays an act and panics unless every figure is met.
 fn play(n: usize) {
-    require!(host::BED, DAEMON);
+    require!(host::BED, DAEMON, PROMTOOL);
     let mut tell = |event: Event| {
         println!("{:6.1} s  {}: {}", event.at.as_secs_f64(), event.who, event.text);
     };

@@ -100,6 +100,38 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[&str]) -> Result<bool> {
     Ok(true)
 }
 
+/// Fetches a package and puts its files below `into`, without installing it.
+///
+/// For a program whose package brings a service along: nothing is configured,
+/// no user is made, and nothing starts, here or at the next boot. apt checks
+/// the package's signature as for an installation; root is not needed.
+///
+/// # Errors
+///
+/// When apt cannot fetch the package, or the directory cannot be written.
+pub(crate) fn unpack(workspace: &Workspace, package: &str, into: &Path) -> Result<()> {
+    fetch_lists_if_none(workspace)?;
+    fs::create_dir_all(into).map_err(Error::file("create", into))?;
+    let step = Step::start(format!("fetching {package}, without installing it"));
+    let mut apt = Command::new("apt-get");
+    if is_root() {
+        // The user that apt fetches as cannot write to a checkout.
+        apt.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    apt.args(["download", package]).current_dir(into);
+    run_with_log(&mut apt, &log(workspace, "apt-download"))?;
+    let name = format!("{package}_");
+    let files = fs::read_dir(into).map_err(Error::file("list", into))?.flatten();
+    let archive = files.map(|entry| entry.path()).find(|path| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        file.starts_with(&name) && path.extension().is_some_and(|extension| extension == "deb")
+    });
+    let archive = archive.unwrap_or_else(|| into.join(format!("{name}.deb")));
+    capture(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(into))?;
+    step.done();
+    Ok(())
+}
+
 fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let mut apt = Command::new("apt-get");
     apt.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::debian;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::process::{capture, find_program, is_root};
 use crate::terminal::{Step, caution, note};
 use crate::workspace::Workspace;
@@ -28,6 +28,9 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("systemd-analyze", "systemd"),
 ];
 
+/// The program that checks and tests alert rules.
+const PROMTOOL: &str = "promtool";
+
 /// A kernel file system, and where it is mounted when it is nowhere yet.
 struct Mount {
     kind: &'static str,
@@ -43,6 +46,7 @@ const MOUNTS: [Mount; 3] = [
 
 /// Installs the programs that tests call, or says which ones are missing.
 pub(crate) fn provide_programs(workspace: &Workspace) -> Result<()> {
+    provide_promtool(workspace)?;
     let mut packages: Vec<&str> = Vec::new();
     for (program, package) in PROGRAMS {
         if find_program(program).is_none() && !packages.contains(&package) {
@@ -60,6 +64,30 @@ pub(crate) fn provide_programs(workspace: &Workspace) -> Result<()> {
     if debian::is_debian() {
         note(format!("to have them: {}", debian::install_command(&packages)));
     }
+    Ok(())
+}
+
+/// Provides `promtool`, which checks and tests the alert rules, among this checkout's tools.
+///
+/// Debian has it in the package of Prometheus itself, which is a service: the
+/// program is taken out of the package, and the package is not installed.
+pub(crate) fn provide_promtool(workspace: &Workspace) -> Result<()> {
+    let tools = workspace.tools().join("bin");
+    if find_program(PROMTOOL).is_some() || tools.join(PROMTOOL).is_file() {
+        return Ok(());
+    }
+    if !debian::is_debian() {
+        caution(format!(
+            "tests of alert rules will skip: there is no {PROMTOOL}, which comes with Prometheus"
+        ));
+        return Ok(());
+    }
+    let unpacked = workspace.tools().join("prometheus");
+    debian::unpack(workspace, "prometheus", &unpacked)?;
+    fs::create_dir_all(&tools).map_err(Error::file("create", &tools))?;
+    let program = unpacked.join("usr/bin").join(PROMTOOL);
+    fs::copy(&program, tools.join(PROMTOOL)).map_err(Error::file("copy", &program))?;
+    fs::remove_dir_all(&unpacked).map_err(Error::file("remove", &unpacked))?;
     Ok(())
 }
 

@@ -42,6 +42,8 @@ pub(crate) fn test(workspace: &Workspace, request: &Request) -> Result<()> {
 
     if !kernel.is_empty() {
         host::provide_programs(workspace)?;
+    } else if plain.iter().any(|suite| suite.name == suites::ALERTS) {
+        host::provide_promtool(workspace)?;
     }
     build(workspace)?;
 

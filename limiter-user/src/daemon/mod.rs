@@ -46,6 +46,7 @@ pub mod engine;
 pub mod faults;
 pub mod host;
 pub mod import;
+pub mod judgement;
 pub mod lasting;
 pub mod monitor;
 pub mod notify;

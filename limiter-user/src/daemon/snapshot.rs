@@ -13,7 +13,7 @@ use crate::{
     policy::Names,
 };
 
-use super::{Daemon, state::Reloads};
+use super::{Daemon, judgement::Judgement, state::Reloads};
 
 /// What metrics show.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub fail_opens: Vec<(FailOpen, u64)>,
     /// The services of the policy in force.
     pub services: Vec<ServiceSnapshot>,
+    /// What limiter makes of services and classes.
+    pub judgement: Judgement,
     /// How full maps are, from 0 to 1.
     pub map_fill: Vec<(&'static str, f64)>,
     /// The revision in force.
@@ -84,9 +86,10 @@ impl Daemon {
         let connections = self.faults.note("connections", connections).unwrap_or_default();
         let fail_opens = self.dataplane.fail_opens();
         let fail_opens = self.faults.note("doubts", fail_opens).unwrap_or_default();
-        Snapshot {
+        let mut snapshot = Snapshot {
             rows,
             fail_opens,
+            judgement: Judgement::default(),
             services: self.service_snapshots(&connections),
             map_fill: vec![
                 ("sources", share(self.recounts.sources().len(), names::SOURCES)),
@@ -112,7 +115,9 @@ impl Daemon {
                 .last_at()
                 .map(|at| now.monotonic_s().saturating_sub(at.monotonic_s())),
             names,
-        }
+        };
+        snapshot.judgement = self.judgement(&snapshot);
+        snapshot
     }
 
     fn service_snapshots(&self, connections: &[u64]) -> Vec<ServiceSnapshot> {

@@ -43,17 +43,9 @@ impl Daemon {
     /// Returns the daemon at one glance.
     pub fn status(&mut self, now: Now) -> Status {
         let snapshot = self.snapshot(now);
-        let mut findings = self.findings(&snapshot);
-        findings.extend(self.on_probation(now).map(Finding::degraded));
+        let findings = self.all_findings(&snapshot);
         let common = worst(&findings);
-        let services: Vec<ServiceStatus> = self
-            .intent
-            .config
-            .services
-            .iter()
-            .zip(&snapshot.services)
-            .map(|(service, seen)| self.service_status(service, seen, &snapshot, &findings))
-            .collect();
+        let services = self.service_statuses(&snapshot, &findings);
         let health = services.iter().map(|service| service.health).fold(common, Ord::max);
         Status {
             health,
@@ -76,6 +68,19 @@ impl Daemon {
                 capabilities: privileges::held(),
             },
         }
+    }
+
+    /// Returns every service at one glance.
+    pub(super) fn service_statuses(&self, snapshot: &Snapshot, findings: &[Finding]) -> Vec<ServiceStatus> {
+        let services = self.intent.config.services.iter().zip(&snapshot.services);
+        services.map(|(service, seen)| self.service_status(service, seen, snapshot, findings)).collect()
+    }
+
+    /// Returns everything that is to be known of the daemon as a whole.
+    pub(super) fn all_findings(&self, snapshot: &Snapshot) -> Vec<Finding> {
+        let mut findings = self.findings(snapshot);
+        findings.extend(self.on_probation(snapshot.now).map(Finding::degraded));
+        findings
     }
 
     /// Returns what is not as it should be with the daemon as a whole.

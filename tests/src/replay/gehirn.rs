@@ -85,6 +85,11 @@ fn as_it_was(stage: &mut Stage<'_>) -> Result<Vec<Figure>, String> {
     }
     let shown = course.shown_at.zip(refused).map(|(at, from)| at.saturating_sub(from));
     figures.push(Figure::within("refusals of the balancer are in the metrics", ALERT_TIME, shown));
+    figures.push(Figure::within(
+        "the page LimiterMostSourcesRefused",
+        ALERT_TIME,
+        course.fired("LimiterMostSourcesRefused"),
+    ));
     Ok(figures)
 }
 
@@ -97,6 +102,7 @@ fn with_the_preset(stage: &mut Stage<'_>) -> Result<Vec<Figure>, String> {
     let mut figures: Vec<Figure> = course::PORTS.iter().map(|port| always_up(*port, &course)).collect();
     figures.push(Figure::equal("probes that were not greeted", &0, &course.failed));
     figures.push(Figure::equal("canaries that fail", &0, &course.canary_failures));
+    figures.push(Figure::equal("pages", &"none".to_owned(), &course.pages()));
     Ok(figures)
 }
 
@@ -109,6 +115,7 @@ fn with_the_breaker(stage: &mut Stage<'_>) -> Result<Vec<Figure>, String> {
     Ok(vec![
         always_up(SMTP, &course),
         Figure::within("/healthz is 503 and the breaker's metric 1", ALERT_TIME, after(course.opened_at)),
+        Figure::within("the page LimiterBreakerOpen", ALERT_TIME, course.fired("LimiterBreakerOpen")),
         Figure::equal("/healthz names the command that helps", &true, &course.names_the_command),
         Figure::within(
             "465 and 587 are back: up, and every probe greeted",

@@ -1,7 +1,7 @@
 //! Which suites exist, found in the tree and never listed by hand.
 //!
 //! A suite in `tests/tests` needs the kernel unless its name says that it is a
-//! model or drives the command line. It runs on one thread unless its header
+//! model, drives the command line or is about alert rules. It runs on one thread unless its header
 //! has the line `//! Runs in parallel.`
 
 use std::fs;
@@ -14,7 +14,10 @@ use crate::workspace::Workspace;
 const PACKAGES: [&str; 3] = ["limiter-common", "limiter-user", "xtask"];
 
 /// How the names of suites begin that need no privileges either.
-const PLAIN_PREFIXES: [&str; 2] = ["model", "cli"];
+const PLAIN_PREFIXES: [&str; 3] = ["model", "cli", ALERTS];
+
+/// The suite of the alert rules, which needs `promtool` and no privileges.
+pub(crate) const ALERTS: &str = "alerts";
 
 /// The header line of a suite whose tests do not get in each other's way.
 const PARALLEL: &str = "//! Runs in parallel.";

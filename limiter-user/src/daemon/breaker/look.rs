@@ -1,5 +1,6 @@
 //! The look at what is refused, every two seconds, and what follows from it.
 //!
+//! Votes are counted where the breaker is disabled, too: a metric shows them.
 //! Counters say whether anybody was refused at all, which costs next to nothing.
 //! Only then are sources read, and no more often than a twentieth of the time
 //! allows: with a million of them a read takes a good part of a second.
@@ -21,7 +22,7 @@ use crate::{
 
 use super::{
     Change, State, Why,
-    evidence::{self, Span, Tally, Trip},
+    evidence::{self, Span, Tally, Trip, Votes},
 };
 
 /// Seconds between two looks: less than the three probes, two seconds apart, after which a balancer gives a host up.
@@ -34,6 +35,8 @@ const REST_FACTOR: u64 = 20;
 pub struct Breakers {
     states: BTreeMap<String, State>,
     tally: Option<Tally>,
+    /// The votes that were last counted, by service, and when.
+    votes: HashMap<u32, (u64, Votes)>,
     /// When a source of a critical class was last over a limit, by service, and which class that was.
     critical: HashMap<u32, (u64, u32)>,
     /// Services in which somebody was refused since sources were last read.
@@ -67,6 +70,16 @@ impl Breakers {
         }
     }
 
+    /// Returns the votes of a service that were counted within the last window: none while nobody is refused.
+    #[must_use]
+    pub fn votes(&self, service: u32, settings: &BreakerSettings, now: Now) -> Votes {
+        let recent = self
+            .votes
+            .get(&service)
+            .filter(|(at_s, _)| now.monotonic_s().saturating_sub(*at_s) < settings.window.as_secs());
+        recent.map(|(_, votes)| votes.clone()).unwrap_or_default()
+    }
+
     fn suspended(&self) -> Vec<String> {
         self.states.iter().filter(|(_, state)| state.is_open()).map(|(name, _)| name.clone()).collect()
     }
@@ -80,8 +93,9 @@ impl Daemon {
         }
         self.breakers.next_look_s = now.monotonic_s() + LOOK_EVERY_S;
         let settings = self.intent.config.breaker;
-        let guarded = self.guarded(&settings);
-        self.breakers.states.retain(|name, _| guarded.iter().any(|service| service.name == *name));
+        let guarded = self.guarded();
+        let is_guarded = |name: &String| guarded.iter().any(|service| service.name == *name);
+        self.breakers.states.retain(|name, _| settings.enabled && is_guarded(name));
         if self.breakers.revision != self.revision() {
             self.breakers.revision = self.revision();
             self.breakers.states.values_mut().for_each(|state| state.hurry(&settings, now.monotonic_s()));
@@ -93,8 +107,8 @@ impl Daemon {
     }
 
     /// Returns the services whose limits a breaker may suspend: what only observes has nothing to suspend.
-    fn guarded(&self, settings: &BreakerSettings) -> Vec<Guarded> {
-        let services = self.intent.config.services.iter().filter(|_| settings.enabled);
+    fn guarded(&self) -> Vec<Guarded> {
+        let services = self.intent.config.services.iter();
         let enforcing = services.filter(|service| self.intent.mode(service) == Mode::Enforce);
         enforcing
             .filter_map(|service| {
@@ -167,12 +181,16 @@ impl Daemon {
             let Some(sources) = self.faults.note("sources for the circuit breaker", sources) else {
                 return;
             };
-            trips = self.trips(&sources, &spans, settings);
+            let classes = Classes::of(&self.compiled.prefixes);
+            let votes = evidence::count(&sources, &spans, &self.compiled.policy, &classes);
+            trips = self.trips(&sources, &spans, &votes, settings);
+            let counted = votes.into_iter().map(|(service, votes)| (service, (now_s, votes)));
+            self.breakers.votes.extend(counted);
             self.breakers.refused = [false; names::SERVICES];
             let took_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.breakers.rested_at_ns = now.monotonic_ns.saturating_add(took_ns.saturating_mul(REST_FACTOR));
         }
-        for service in guarded {
+        for service in guarded.iter().filter(|_| settings.enabled) {
             let state = self.breakers.states.entry(service.name.clone()).or_default();
             if let Some(change) = state.step(trips.remove(&service.id), settings, now_s) {
                 report(&service.name, state, change, now_s);
@@ -185,10 +203,10 @@ impl Daemon {
         &self,
         sources: &[SourceRecord],
         spans: &BTreeMap<u32, Span>,
+        votes: &BTreeMap<u32, Votes>,
         settings: &BreakerSettings,
     ) -> HashMap<u32, (Trip, Vec<String>)> {
         let classes = Classes::of(&self.compiled.prefixes);
-        let votes = evidence::count(sources, spans, &self.compiled.policy, &classes);
         let named = |keys: &[_]| keys.iter().map(|key| self.source_name(*key)).collect();
         let trip = |(&service, span): (&u32, &Span)| {
             let critical = self.breakers.critical.get(&service).filter(|(at_s, _)| *at_s > span.over_from_s);

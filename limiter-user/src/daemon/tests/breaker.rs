@@ -103,6 +103,33 @@ fn a_balancer_whose_every_address_is_refused_opens_it() {
     assert!(metrics.contains("limiter_breaker_open{service=\"smtp\"} 0\n"), "{metrics}");
 }
 
+/// Votes are counted for who looks at metrics, with the circuit breaker and without it, and are
+/// over when nobody was refused for a window.
+#[test]
+fn votes_are_counted_without_a_breaker() {
+    let disabled = format!("{CONFIG}[breaker]\nenabled = false\n");
+    let (daemon, memory) = daemon(&disabled, Path::new("limiter.toml"), NOW);
+    let mut bench = Bench { daemon, memory, now: NOW }.after(2);
+    let shown = |bench: &mut Bench, vote: &str| {
+        let metrics = crate::metrics::collect::text(&bench.daemon.snapshot(bench.now)).unwrap();
+        let series = format!("limiter_breaker_votes{{service=\"submission\",vote=\"{vote}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned)).unwrap()
+    };
+    bench.connect(465, 1..4, 2);
+    bench.connect(465, 4..6, 1);
+    bench.pass(2);
+    assert_eq!(bench.state("submission"), BreakerState::Closed);
+    assert_eq!(
+        (shown(&mut bench, "over_limit"), shown(&mut bench, "within_limits")),
+        ("3".into(), "2".into())
+    );
+    bench.pass(30);
+    assert_eq!(
+        (shown(&mut bench, "over_limit"), shown(&mut bench, "within_limits")),
+        ("0".into(), "0".into())
+    );
+}
+
 /// One loud source is one vote, however loud it is: among good ones, and alone on a quiet host.
 #[test]
 fn one_loud_source_never_opens_it() {

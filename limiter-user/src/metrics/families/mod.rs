@@ -3,6 +3,8 @@
 //! A counter's name is given without `_total`, that of an info without `_info`:
 //! `OpenMetrics` adds them. docs/metrics.md explains each family; a test compares.
 
+mod judgement;
+
 use limiter_common::{addr::Family as IpFamily, verdict::Verdict};
 use prometheus_client::metrics::MetricType;
 
@@ -59,6 +61,7 @@ pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(services(snapshot));
     families.extend(policy(snapshot));
     families.extend(daemon(snapshot));
+    families.extend(judgement::families(&snapshot.judgement));
     families
 }
 

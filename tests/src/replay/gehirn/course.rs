@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{MANY, SMTP, SUBMISSION, addresses};
 use crate::daemon::Daemon;
+use crate::record::{Recorder, Recording};
 use crate::replay::balancer::{Balancer, INTERVAL, Round};
 use crate::replay::{Event, Stage};
 use crate::screen::Look;
@@ -48,6 +49,8 @@ pub(super) struct Course {
     pub(super) canary_failures: u64,
     /// Probes that were not greeted.
     pub(super) failed: usize,
+    /// What Prometheus saw.
+    pub(super) recording: Option<(Instant, Recording)>,
     rounds: Vec<(Duration, Vec<Round>)>,
 }
 
@@ -59,6 +62,7 @@ impl Course {
         let servers = PORTS.map(|port| Server::greeting(&bed.server, (client.server_ipv4(), port).into()));
         let mut balancer = Balancer::new(client, addresses(), &PORTS);
         let daemon = Daemon::start(&bed.server, &plan.config);
+        let recorder = Recorder::start(&daemon);
         let mut course = Self { breaker: "closed".to_owned(), ..Self::default() };
         let began = Instant::now();
         let tell = |stage: &mut Stage<'_>, who, look, text: String| {
@@ -98,6 +102,7 @@ impl Course {
         }
         course.look(&daemon, began, stage);
         course.canary_failures = daemon.count("limiter_canary_failures", &[]);
+        course.recording = Some((began, recorder.stop()));
         Ok(course)
     }
 
@@ -158,6 +163,18 @@ impl Course {
             "closed" => self.closed_at = Some(began.elapsed()),
             _ => {}
         }
+    }
+
+    /// How long after the first failed probe an alert about `submission` fired.
+    pub(super) fn fired(&self, alert: &str) -> Option<Duration> {
+        let (began, recording) = self.recording.as_ref()?;
+        recording.fired(alert, &[("service", "submission")], *began + self.first_failure()?)
+    }
+
+    /// What promtool says of pages that fired, or `none`.
+    pub(super) fn pages(&self) -> String {
+        let said = self.recording.as_ref().map(|(_, recording)| recording.try_silent("page", &[]));
+        said.and_then(Result::err).unwrap_or_else(|| "none".to_owned())
     }
 
     /// When most probes of a port first failed.
