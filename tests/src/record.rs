@@ -33,7 +33,7 @@ use crate::daemon::{self, Daemon};
 use crate::host::Requirement;
 use crate::metrics::{self, Sample};
 
-pub use promtool::{RULES, check_rules, test_rules};
+pub use promtool::{RULES, check_rules, check_rules_in, test_rules};
 
 /// What a recording needs of the machine to be judged.
 pub const PROMTOOL: &[Requirement] = &[Requirement::Command("promtool", "prometheus")];

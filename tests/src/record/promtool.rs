@@ -36,7 +36,16 @@ struct Phase {
 ///
 /// What promtool says.
 pub fn check_rules() -> Result<(), String> {
-    promtool(&["check", "rules"], Path::new(RULES))
+    check_rules_in(Path::new(RULES))
+}
+
+/// Runs `promtool check rules` on a file.
+///
+/// # Errors
+///
+/// What promtool says.
+pub fn check_rules_in(file: &Path) -> Result<(), String> {
+    promtool(&["check", "rules"], file)
 }
 
 /// Runs `promtool test rules` on a file.

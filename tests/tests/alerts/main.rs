@@ -1,0 +1,41 @@
+//! The alert rules, by Prometheus' own `promtool`, with everything around them: runbook and dashboard.
+//!
+//! | module | law |
+//! | --- | --- |
+//! | [`rules`] | each alert is complete, fires in time with its labels and its text, and is silent just below |
+//! | [`runbook`] | each alert has its entry and each entry its alert; every command in them exists |
+//! | [`dashboard`] | it can be imported, its panels do not overlap, its queries are valid |
+//! | [`names`] | every metric and label that rules and dashboard name is in docs/metrics.md |
+//!
+//! On series from real runs: the replays, and the suite `netns_alerts`.
+#![forbid(unsafe_code)]
+
+mod dashboard;
+mod names;
+mod rules;
+mod runbook;
+
+/// What other lines of work have not brought yet: metrics and commands that rules, runbook or
+/// dashboard name already.
+const TO_COME: &[&str] = &[
+    "limiter_accept_queue_overflows_total",
+    "limiter_conntrack_entries",
+    "limiter_conntrack_events_total",
+    "limiter_conntrack_fill_ratio",
+    "limiter_conntrack_findings",
+    "limiter_conntrack_stat_total",
+    "limiter_established_drops_total",
+    "limiter_first_byte_seconds",
+    "limiter_host_change_info",
+    "limiter_kernel_drops_total",
+    "limiter_listen_queue_ratio_max",
+    "limiter_retransmit_timeouts_total",
+    "limiter_retransmits_total",
+    "limiter_silent_connections",
+    "limiter_syn_queue_overflows_total",
+    "limiter_upstream_syn_retransmits_total",
+    "limiterctl host",
+    "limiterctl selftest",
+    "limiterctl history",
+    "--by silent",
+];
