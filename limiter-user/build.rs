@@ -1,24 +1,34 @@
-//! Tells the daemon where the BPF object is that it embeds, and which commit it is built from.
+//! Tells the daemon where the BPF objects are that it embeds, and which commit it is built from.
 //!
-//! `cargo xtask build` makes the object; nothing is built here.
+//! `cargo xtask build` makes the objects; nothing is built here.
 
 use std::{env, path::PathBuf, process::Command};
 
+/// The objects, by the variable that tells where each is.
+const OBJECTS: [(&str, &str); 2] =
+    [("LIMITER_BPF_OBJECT", "limiter.bpf.o"), ("LIMITER_WITNESS_OBJECT", "witness.bpf.o")];
+
 fn main() {
+    for (variable, name) in OBJECTS {
+        embed(variable, name);
+    }
+    println!("cargo::rustc-env=LIMITER_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));
+}
+
+/// Tells the daemon where an object is.
+fn embed(variable: &str, name: &str) {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let default = manifest.join("../target/bpf/limiter.bpf.o");
-    let object = env::var_os("LIMITER_BPF_OBJECT").map_or(default, PathBuf::from);
-    println!("cargo::rerun-if-env-changed=LIMITER_BPF_OBJECT");
+    let default = manifest.join("../target/bpf").join(name);
+    let object = env::var_os(variable).map_or(default, PathBuf::from);
+    println!("cargo::rerun-if-env-changed={variable}");
     println!("cargo::rerun-if-changed={}", object.display());
-    let Ok(object) = object.canonicalize() else {
-        println!(
+    match object.canonicalize() {
+        Ok(object) => println!("cargo::rustc-env={variable}={}", object.display()),
+        Err(_) => println!(
             "cargo::error=the BPF object {} is not there; make it with `cargo xtask build`",
             object.display()
-        );
-        return;
-    };
-    println!("cargo::rustc-env=LIMITER_BPF_OBJECT={}", object.display());
-    println!("cargo::rustc-env=LIMITER_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));
+        ),
+    }
 }
 
 fn commit() -> Option<String> {

@@ -21,6 +21,7 @@
 //! | [`policy`] | a compiled policy: what one map update switches |
 //! | [`ending`] | how long a connection lasted |
 //! | [`event`] | records that leave the kernel through a ring buffer or an iterator |
+//! | [`witness`] | what the witness counts and keeps in the kernel |
 //! | [`names`] | capacities and the version of the layout |
 #![no_std]
 #![deny(unsafe_code)]
@@ -42,4 +43,5 @@ pub mod packet;
 pub mod policy;
 pub mod reply;
 pub mod verdict;
+pub mod witness;
 pub mod word;

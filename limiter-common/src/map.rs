@@ -226,4 +226,8 @@ pod!(
     Total,
     ResetBudget,
     crate::policy::Policy,
+    crate::witness::DropKey,
+    crate::witness::Endpoint,
+    crate::witness::FirstBytes,
+    crate::witness::RetransmitKey,
 );

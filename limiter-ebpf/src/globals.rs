@@ -4,24 +4,7 @@
 //! An offset of 0 stands for "not known": the check that needs it is left out.
 //! The verifier sees these as constants and prunes what they switch off.
 
-/// Reads a constant that the loader may have overridden.
-macro_rules! global {
-    ($(#[$doc:meta])* $name:ident, $symbol:ident: $type:ty) => {
-        // A section of their own: the compiler merges equal constants, and would
-        // let a literal 0 elsewhere share the address of one of these.
-        #[unsafe(no_mangle)]
-        #[unsafe(link_section = ".rodata.globals")]
-        static $symbol: $type = 0;
-
-        $(#[$doc])*
-        #[inline(always)]
-        pub fn $name() -> $type {
-            // SAFETY: a static of this module; volatile, since the loader
-            // replaces what the compiler believes to be 0.
-            unsafe { core::ptr::read_volatile(&raw const $symbol) }
-        }
-    };
-}
+use limiter_ebpf::global;
 
 global!(
     /// Offset of `tcp_request_sock.snt_isn`.

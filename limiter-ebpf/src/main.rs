@@ -1,4 +1,4 @@
-//! The kernel half of limiter: its programs, and nothing but their entry points.
+//! The packet path of limiter: its programs, and nothing but their entry points.
 //!
 //! | program | hook | what it does |
 //! | --- | --- | --- |
@@ -16,16 +16,11 @@
 //! | `amend` | XDP, run by hand | removes idle sources, corrects drifted counts |
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
-#![expect(internal_features, reason = "core has no atomics for the BPF target, only the intrinsics")]
 
 mod account;
 mod admission;
 mod amend;
 mod at_limit;
-mod atomic;
-mod clock;
-mod context;
 mod endings;
 mod explain;
 mod facts;
@@ -44,6 +39,8 @@ mod reset;
 mod sockets;
 mod store;
 mod syn;
+
+use limiter_ebpf::{atomic, clock, context};
 
 use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_skb, classifier, sock_ops, xdp},

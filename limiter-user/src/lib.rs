@@ -25,3 +25,4 @@ pub mod metrics;
 pub mod policy;
 pub mod state;
 pub mod version;
+pub mod witness;

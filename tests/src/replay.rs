@@ -9,12 +9,15 @@
 //! | --- | --- |
 //! | [`balancer`] | a load balancer that probes and ejects |
 //! | [`gehirn`] | the limiter that ate the load balancer |
+//! | [`wikimedia`] | the kernel dropped established mail |
 
 pub mod balancer;
 pub mod gehirn;
+pub mod wikimedia;
 
 use std::time::Duration;
 
+use crate::host::Requirement;
 use crate::screen::Look;
 
 /// One recorded outage.
@@ -24,8 +27,28 @@ pub struct Replay {
     pub name: &'static str,
     /// What happened, in a line.
     pub summary: &'static str,
+    /// What it needs of the machine, beside the bed and the daemon.
+    pub needs: &'static [&'static [Requirement]],
     /// Its acts, in order.
     pub acts: &'static [Act],
+}
+
+impl Replay {
+    /// Plays an act for a test: prints what happens, and panics unless every figure is met.
+    #[track_caller]
+    pub fn assert(&self, act: usize) {
+        let mut tell = |event: Event| {
+            println!("{:6.1} s  {}: {}", event.at.as_secs_f64(), event.who, event.text);
+        };
+        let figures = (self.acts[act].play)(&mut Stage { tell: &mut tell, go_on: &|| Ok(()) })
+            .expect("nobody interrupts it");
+        for Figure { what, wanted, measured, .. } in &figures {
+            println!("{what}: {measured} ({wanted})");
+        }
+        let missed: Vec<_> = figures.iter().filter(|figure| !figure.met).collect();
+        assert!(missed.is_empty(), "{missed:#?}");
+        assert!(!figures.is_empty(), "an act measures something");
+    }
 }
 
 /// A part of a replay, with a daemon of its own.
@@ -38,7 +61,7 @@ pub struct Act {
 }
 
 /// Every replay.
-pub const ALL: &[Replay] = &[gehirn::REPLAY];
+pub const ALL: &[Replay] = &[gehirn::REPLAY, wikimedia::REPLAY];
 
 /// Where an act reports to.
 pub struct Stage<'a> {

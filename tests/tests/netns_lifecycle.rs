@@ -307,7 +307,7 @@ fn a_foreign_sock_ops_is_named() {
     let mut words = remedy.split(' ');
     host::run(Command::new(words.next().expect("a program")).args(words));
     daemon.start_again();
-    assert_eq!(attached_to(&cgroup), 2, "the gate and the charge");
+    assert_eq!(attached_to(&cgroup), 3, "the gate, the charge and the witness");
     daemon.stop();
 }
 

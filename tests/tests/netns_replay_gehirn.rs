@@ -14,23 +14,13 @@
 
 use limiter_tests::daemon::DAEMON;
 use limiter_tests::record::PROMTOOL;
-use limiter_tests::replay::{Event, Figure, Stage, gehirn::REPLAY};
+use limiter_tests::replay::gehirn::REPLAY;
 use limiter_tests::{host, require};
 
-/// Plays an act and panics unless every figure is met.
-fn play(n: usize) {
+/// Plays an act.
+fn play(act: usize) {
     require!(host::BED, DAEMON, PROMTOOL);
-    let mut tell = |event: Event| {
-        println!("{:6.1} s  {}: {}", event.at.as_secs_f64(), event.who, event.text);
-    };
-    let figures = (REPLAY.acts[n].play)(&mut Stage { tell: &mut tell, go_on: &|| Ok(()) })
-        .expect("nobody interrupts it");
-    for Figure { what, wanted, measured, .. } in &figures {
-        println!("{what}: {measured} ({wanted})");
-    }
-    let missed: Vec<_> = figures.iter().filter(|figure| !figure.met).collect();
-    assert!(missed.is_empty(), "{missed:#?}");
-    assert!(!figures.is_empty(), "an act measures something");
+    REPLAY.assert(act);
 }
 
 /// The outage happens, on the ports that repair did not look at, and stays.

@@ -14,10 +14,12 @@ use crate::workspace::Workspace;
 
 /// The programs that a release consists of.
 const BINARIES: [&str; 2] = ["limiterd", "limiterctl"];
+/// What the BPF half is compiled to, and the names that `limiter-user` embeds it by: the packet path and the witness.
+const OBJECTS: [(&str, &str); 2] = [("limiter-ebpf", "limiter.bpf.o"), ("limiter-witness", "witness.bpf.o")];
 
 /// Builds everything that is installed on a mail host.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    build_bpf_object(workspace)?;
+    build_bpf_objects(workspace)?;
     let step = Step::start("limiterd and limiterctl");
     let mut command = cargo(workspace, "build");
     command
@@ -33,22 +35,24 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the BPF half and puts its object where `limiter-user` looks for it.
-pub(crate) fn build_bpf_object(workspace: &Workspace) -> Result<()> {
+/// Compiles the BPF half and puts its objects where `limiter-user` looks for them.
+pub(crate) fn build_bpf_objects(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::provide(workspace)?;
-    let step = Step::start("BPF object");
+    let step = Step::start("BPF objects");
     let mut command = toolchain.cargo(workspace, "build");
     command
         .args(["--package", "limiter-ebpf", "--profile", "bpf", "--target-dir"])
         .arg(workspace.bpf_target());
     run(&mut command)?;
 
-    let built = workspace.bpf_target().join(BPF_TARGET).join("bpf/limiter-ebpf");
-    let bytes = fs::read(&built).map_err(Error::file("read", &built))?;
-    let object = workspace.bpf_object();
-    if fs::read(&object).ok().as_ref() != Some(&bytes) {
-        fs::write(&object, &bytes).map_err(Error::file("write", &object))?;
-        note(format!("{} ({} KiB)", object.display(), bytes.len() / 1024));
+    for (program, name) in OBJECTS {
+        let built = workspace.bpf_target().join(BPF_TARGET).join("bpf").join(program);
+        let bytes = fs::read(&built).map_err(Error::file("read", &built))?;
+        let object = workspace.bpf_object(name);
+        if fs::read(&object).ok().as_ref() != Some(&bytes) {
+            fs::write(&object, &bytes).map_err(Error::file("write", &object))?;
+            note(format!("{} ({} KiB)", object.display(), bytes.len() / 1024));
+        }
     }
     step.done();
     Ok(())

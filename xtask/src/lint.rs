@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::build::build_bpf_object;
+use crate::build::build_bpf_objects;
 use crate::debian;
 use crate::error::{Error, Remedy, Result};
 use crate::process::{cargo, find_program, run};
@@ -74,7 +74,7 @@ fn format(workspace: &Workspace) -> Result<()> {
 
 fn clippy(workspace: &Workspace) -> Result<()> {
     // limiter-user embeds the object, so it has to exist to be checked.
-    build_bpf_object(workspace)?;
+    build_bpf_objects(workspace)?;
     let mut command = cargo(workspace, "clippy");
     command.args(HOST_PACKAGES.iter().flat_map(|package| ["--package", package]));
     command.arg("--all-targets").arg("--target-dir").arg(workspace.target());

@@ -46,9 +46,9 @@ impl Workspace {
         self.root.join("target/bpf")
     }
 
-    /// Returns the BPF object that `limiter-user` embeds.
-    pub(crate) fn bpf_object(&self) -> PathBuf {
-        self.bpf_target().join("limiter.bpf.o")
+    /// Returns a BPF object that `limiter-user` embeds.
+    pub(crate) fn bpf_object(&self, name: &str) -> PathBuf {
+        self.bpf_target().join(name)
     }
 
     /// Returns where tools live that were installed for this checkout alone.

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use super::{Class, Config, Service};
 
 /// Settings that limiterd reads once, when it starts.
-const AT_START: [&str; 8] = [
+const AT_START: [&str; 9] = [
+    "witness.enabled",
     "runtime.state_dir",
     "runtime.pin_dir",
     "runtime.control_socket",

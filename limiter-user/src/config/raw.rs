@@ -20,6 +20,8 @@ pub(super) struct RawConfig {
     pub(super) source: RawSource,
     pub(super) runtime: RawRuntime,
     pub(super) breaker: RawBreaker,
+    pub(super) witness: RawWitness,
+    pub(super) upstreams: Vec<RawUpstream>,
     pub(super) services: Vec<RawService>,
     pub(super) classes: Vec<RawClass>,
     pub(super) head: Head,
@@ -55,6 +57,22 @@ pub(super) struct RawBreaker {
     pub(super) share_percent: Option<At<i64>>,
     pub(super) min_sources: Option<At<i64>>,
     pub(super) retry_after: Option<At<String>>,
+}
+
+/// `[witness]`.
+#[derive(Debug, Default)]
+pub(super) struct RawWitness {
+    pub(super) enabled: Option<At<bool>>,
+    pub(super) silent_after: Option<At<String>>,
+    pub(super) outbound_ports: Option<At<Vec<At<i64>>>>,
+}
+
+/// `[[upstream]]`.
+#[derive(Debug)]
+pub(super) struct RawUpstream {
+    pub(super) head: Head,
+    pub(super) name: Option<At<String>>,
+    pub(super) addresses: Option<At<Vec<At<String>>>>,
 }
 
 /// A number of connections, or a word.
@@ -128,6 +146,15 @@ impl RawConfig {
                 .table("breaker", problems)
                 .map(|table| RawBreaker::read(table.value, problems))
                 .unwrap_or_default(),
+            witness: top
+                .table("witness", problems)
+                .map(|table| RawWitness::read(table.value, problems))
+                .unwrap_or_default(),
+            upstreams: top
+                .tables("upstream", problems)
+                .into_iter()
+                .map(|table| RawUpstream::read(&table, problems))
+                .collect(),
             services: top
                 .tables("service", problems)
                 .into_iter()
@@ -180,6 +207,29 @@ impl RawBreaker {
             share_percent: section.integer("share_percent", problems),
             min_sources: section.integer("min_sources", problems),
             retry_after: section.string("retry_after", problems),
+        }
+    }
+}
+
+impl RawWitness {
+    fn read(table: &DeTable<'_>, problems: &mut Problems) -> Self {
+        let section = Reader::new(&schema::WITNESS, table, problems);
+        Self {
+            enabled: section.boolean("enabled", problems),
+            silent_after: section.string("silent_after", problems),
+            outbound_ports: section.integers("outbound_ports", problems),
+        }
+    }
+}
+
+impl RawUpstream {
+    fn read(table: &At<&DeTable<'_>>, problems: &mut Problems) -> Self {
+        let before = problems.count();
+        let section = Reader::new(&schema::UPSTREAM, table.value, problems);
+        Self {
+            name: section.string("name", problems),
+            addresses: section.strings("addresses", problems),
+            head: Head::read(table.span.clone(), before, problems),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     problem::Problems,
     raw::{RawConfig, RawRuntime, RawSource},
     read::{At, OrWord},
-    service, value,
+    service, value, witness,
 };
 
 /// Where maps and links are pinned unless the configuration says otherwise.
@@ -46,6 +46,8 @@ pub(super) fn config(raw: &RawConfig, file: ConfigFile, problems: &mut Problems)
         source: source(&raw.source, problems),
         runtime: runtime(&raw.runtime, problems),
         breaker: breaker::breaker(&raw.breaker, problems),
+        witness: witness::witness(&raw.witness, problems),
+        upstreams: witness::upstreams(raw, problems),
         services,
         classes,
     }

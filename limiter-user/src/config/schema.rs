@@ -34,6 +34,8 @@ pub(super) const TOP: Section = Section {
         key("source", "a table, written as [source]"),
         key("runtime", "a table, written as [runtime]"),
         key("breaker", "a table, written as [breaker]"),
+        key("witness", "a table, written as [witness]"),
+        key("upstream", "tables, written as [[upstream]] with two brackets"),
         key("service", "tables, written as [[service]] with two brackets"),
         key("class", "tables, written as [[class]] with two brackets"),
     ],
@@ -69,6 +71,25 @@ pub(super) const BREAKER: Section = Section {
         key("share_percent", NUMBER),
         key("min_sources", NUMBER),
         key("retry_after", "a duration such as \"60s\""),
+    ],
+};
+
+/// `[witness]`.
+pub(super) const WITNESS: Section = Section {
+    title: "[witness]",
+    keys: &[
+        key("enabled", FLAG),
+        key("silent_after", "a duration such as \"10s\""),
+        key("outbound_ports", "a list of port numbers such as [25, 465, 587]"),
+    ],
+};
+
+/// `[[upstream]]`.
+pub(super) const UPSTREAM: Section = Section {
+    title: "[[upstream]]",
+    keys: &[
+        key("name", "a name such as \"auth\""),
+        key("addresses", "a list of addresses with ports such as [\"192.0.2.5:389\"]"),
     ],
 };
 
@@ -110,7 +131,8 @@ pub(super) const QUOTA_TABLE: Section = Section {
 };
 
 /// Every table.
-pub(super) const ALL: [&Section; 7] = [&TOP, &SOURCE, &RUNTIME, &BREAKER, &SERVICE, &CLASS, &QUOTA_TABLE];
+pub(super) const ALL: [&Section; 9] =
+    [&TOP, &SOURCE, &RUNTIME, &BREAKER, &WITNESS, &UPSTREAM, &SERVICE, &CLASS, &QUOTA_TABLE];
 
 impl Section {
     /// Returns what a key takes.

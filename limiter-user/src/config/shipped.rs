@@ -37,14 +37,15 @@ fn the_default_file_has_the_defaults() {
     assert_eq!(config.source, bare.source);
     assert_eq!(config.runtime, bare.runtime);
     assert_eq!(config.breaker, bare.breaker);
+    assert_eq!(config.witness, bare.witness);
     assert_eq!((config.interfaces, config.attach), (bare.interfaces, bare.attach));
 }
 
 /// What is commented out in the default file is right as well.
 #[test]
 fn the_commented_examples_parse() {
-    let text = shipped("limiter.toml").file.text.replace("# [[class]]", "[[class]]");
-    let keys = ["name", "prefixes", "exempt", "deny", "services", "connections_total"];
+    let text = shipped("limiter.toml").file.text.replace("# [[", "[[");
+    let keys = ["name", "prefixes", "exempt", "deny", "services", "connections_total", "addresses"];
     let limits = ["connections_per_source", "new_connections_per_source"];
     let text = keys
         .into_iter()
@@ -54,6 +55,7 @@ fn the_commented_examples_parse() {
     let names: Vec<_> = config.classes.iter().map(|class| class.name.as_str()).collect();
     assert_eq!(names, ["balancer", "webmail", "abusers"]);
     assert_eq!(config.services[0].connections_total, 1_000);
+    assert_eq!((config.upstreams.len(), config.upstreams[0].addresses.len()), (1, 2));
 }
 
 /// The examples parse, enforce, and warn of nothing.

@@ -27,7 +27,7 @@ const QUOTA: RangeInclusive<i64> = 1..=1_000_000;
 /// Letters of a name: it is a label of metrics and an argument of commands.
 const NAME_LEN_MAX: usize = 32;
 /// Names that mean something else: built-in classes, and no service.
-const RESERVED: [&str; 5] = ["default", "local", "allow", "deny", "none"];
+const RESERVED: [&str; 6] = ["default", "local", "allow", "deny", "none", "outbound"];
 
 /// Reads a duration such as `300s`, `5m` or `2h`.
 ///
@@ -147,7 +147,8 @@ pub(super) fn name(
     problems: &mut Problems,
 ) -> Option<String> {
     let Some(At { value, span, .. }) = at else {
-        head.absent(format!("a {kind} without a name"), "add `name = \"...\"`", problems);
+        let article = if kind.starts_with('u') { "an" } else { "a" };
+        head.absent(format!("{article} {kind} without a name"), "add `name = \"...\"`", problems);
         return None;
     };
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

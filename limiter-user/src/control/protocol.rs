@@ -252,6 +252,8 @@ pub enum TopBy {
     New,
     /// Connections refused, or that would have been, in the last seconds.
     Refused,
+    /// Connections on which the server has not spoken.
+    Silent,
 }
 
 /// Asks for the sources with most of something.
@@ -297,6 +299,9 @@ pub struct TopSource {
     pub new: u32,
     /// Connections refused, or that would have been, within the window.
     pub refused: u32,
+    /// Connections on which the server has not spoken in time; 0 where the witness does not watch.
+    #[serde(default)]
+    pub silent: u32,
     /// Connections accepted since the source is known.
     pub accepted_total: u32,
     /// Connections refused, or that would have been, since the source is known.
@@ -319,7 +324,7 @@ pub struct Drops {
     pub drops: Vec<Refusal>,
 }
 
-/// One refusal; samples, at most one per source in ten seconds.
+/// One refusal, or one packet that the kernel dropped; samples, at most one per source in ten seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// When, in milliseconds since 1970.
@@ -332,10 +337,19 @@ pub struct Refusal {
     pub service: String,
     /// The class of the address.
     pub class: String,
-    /// `refuse` or `would_refuse`.
+    /// `refuse`, `would_refuse`, or `kernel_drop`.
     pub verdict: String,
-    /// Why.
+    /// Why; for `kernel_drop` by the kernel's own name.
     pub reason: String,
-    /// Where: `syn`, `ack` or `gate`.
+    /// Where: `syn`, `ack`, `gate`, or `kernel` for a packet that the rest of the kernel dropped.
     pub point: String,
+    /// The remote port; only the kernel's drops have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_port: Option<u16>,
+    /// `in` or `out`; only the kernel's drops have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// Whether it was a packet of a live connection that a policy dropped: expected never.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub established: bool,
 }

@@ -93,7 +93,7 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
-    /// Show the last refusals, at most one per source in ten seconds.
+    /// Show the last refusals and packets that the kernel dropped, at most one per source in ten seconds.
     Drops {
         /// Go on with those to come.
         #[arg(long, short)]

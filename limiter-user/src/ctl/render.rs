@@ -69,6 +69,7 @@ impl Render {
             "SOURCES",
             "LIMIT",
             "REFUSED",
+            "SILENT",
             "WOULD REFUSE",
             "PORTS",
         ]);
@@ -272,6 +273,7 @@ impl Render {
                 Cell::optional(source.limit),
                 Cell::number(source.new),
                 Cell::number(source.refused),
+                Cell::number(source.silent),
                 Cell::number(source.accepted_total),
                 Cell::number(source.refused_total),
             ]);
@@ -281,21 +283,21 @@ impl Render {
         format!("{lines}{shown} of {} sources; NEW and REFUSED within {} s\n", top.total, top.window_s)
     }
 
-    /// Returns a refusal as one line.
+    /// Returns a refusal, or a packet that the kernel dropped, as one line.
     #[must_use]
     pub fn refusal(self, refusal: &Refusal) -> String {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(refusal.at_ms);
-        let style = if refusal.verdict == "refuse" { Style::Bad } else { Style::Warning };
+        let is_bad = refusal.verdict == "refuse" || refusal.established;
+        let style = if is_bad { Style::Bad } else { Style::Warning };
         format!(
-            "{}  {}  {:<22}  {:<4}  {:<12}  {:<12}  {} port {}\n",
+            "{}  {}  {:<22}  {:<6}  {:<12}  {:<12}  {}\n",
             humantime::format_rfc3339_millis(at),
             style.paint(&format!("{:<12}", refusal.verdict), self.colour),
             refusal.reason,
             refusal.point,
             refusal.service,
             refusal.class,
-            refusal.address,
-            refusal.port
+            whom(refusal)
         )
     }
 
@@ -373,4 +375,14 @@ const fn health_style(health: Health) -> Style {
 /// Returns a time as people say it.
 fn time(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+/// Returns who a refusal or a drop was about.
+fn whom(refusal: &Refusal) -> String {
+    let Refusal { address, port, .. } = refusal;
+    let live = if refusal.established { ", a live connection" } else { "" };
+    match (refusal.direction.as_deref(), refusal.remote_port) {
+        (Some("out"), Some(remote_port)) => format!("to {address} port {remote_port} from port {port}{live}"),
+        (Some(_), Some(remote_port)) => format!("from {address} port {remote_port} to port {port}{live}"),
+        _ => format!("{address} port {port}"),
+    }
 }

@@ -1,6 +1,6 @@
 //! Steps that fail at the moment: logged once, shown until they succeed.
 
-use std::{collections::BTreeMap, error::Error};
+use std::collections::BTreeMap;
 
 use crate::chain::chain;
 
@@ -12,7 +12,11 @@ pub struct Faults {
 
 impl Faults {
     /// Takes in the outcome of a step; a value if it succeeded.
-    pub fn note<T, E: Error + 'static>(&mut self, step: &'static str, outcome: Result<T, E>) -> Option<T> {
+    pub fn note<T, E: Into<anyhow::Error>>(
+        &mut self,
+        step: &'static str,
+        outcome: Result<T, E>,
+    ) -> Option<T> {
         match outcome {
             Ok(value) => {
                 if self.standing.remove(step).is_some() {
@@ -21,7 +25,7 @@ impl Faults {
                 Some(value)
             }
             Err(error) => {
-                let error = chain(&error);
+                let error = chain(error.into().as_ref());
                 if self.standing.insert(step, error.clone()).as_ref() != Some(&error) {
                     tracing::error!(step, error, "a step fails");
                 }

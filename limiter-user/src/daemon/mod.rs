@@ -36,6 +36,7 @@
 //! | [`privileges`] | capabilities, given up after the start |
 //! | [`notify`] | what systemd is told |
 //! | [`engine`] | the thread |
+//! | `watching` | the witness, kept in line with the policy |
 //! | [`run`] | sockets, signals, start and stop |
 
 pub mod boot;
@@ -71,6 +72,7 @@ pub mod usage;
 mod explain;
 mod network;
 mod rails;
+mod watching;
 
 #[cfg(test)]
 pub(crate) mod tests;

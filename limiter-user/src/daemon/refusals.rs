@@ -31,10 +31,14 @@ impl Default for Refusals {
 impl Refusals {
     /// Takes in a sample.
     pub fn take(&mut self, sample: &Sample, names: &Names, now: Now) {
-        let Some(refusal) = refusal(sample, names, now) else {
-            return;
-        };
-        self.seen += 1;
+        if let Some(refusal) = refusal(sample, names, now) {
+            self.seen += 1;
+            self.keep(refusal);
+        }
+    }
+
+    /// Keeps one, our own or the kernel's, and shows it to whoever follows.
+    pub fn keep(&mut self, refusal: Refusal) {
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
@@ -82,6 +86,9 @@ fn refusal(sample: &Sample, names: &Names, now: Now) -> Option<Refusal> {
         verdict: verdict.label().to_owned(),
         reason: verdict.reason_label().to_owned(),
         point: point.label().to_owned(),
+        remote_port: None,
+        direction: None,
+        established: false,
     })
 }
 

@@ -143,6 +143,7 @@ pub async fn run<O: Opening>(
     };
     log_start(&dataplane.attachments(), &runtime.control_socket, address, prepared.compiled.policy.revision);
     let mut daemon = Daemon::new(Box::new(dataplane), prepared, Now::read());
+    daemon.begin_watching(Now::read());
     // Before the first other thread, and after the last step that needs more.
     daemon.note_privileges(give_up());
     let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
@@ -215,6 +216,7 @@ fn due(daemon: &mut Daemon, now: Now, recount: bool, look: bool) {
     daemon.second(now);
     if look {
         daemon.look_at_network(local_addresses(), now);
+        daemon.look_around(now);
     }
     if recount {
         daemon.recount(now);

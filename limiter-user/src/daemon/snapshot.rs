@@ -11,6 +11,7 @@ use crate::{
     control::protocol::BreakerState,
     dataplane::{Attachment, CounterRow},
     policy::Names,
+    witness::Sight,
 };
 
 use super::{Daemon, judgement::Judgement, state::Reloads};
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub preset_ages_s: Vec<(&'static str, u64)>,
     /// When it was read.
     pub now: Now,
+    /// What the witness has seen.
+    pub sight: Sight,
     /// Seconds since the last recount; none before the first.
     pub recount_age_s: Option<u64>,
 }
@@ -109,6 +112,7 @@ impl Daemon {
                 .into_iter()
                 .map(|(preset, age)| (preset.name, age.as_secs()))
                 .collect(),
+            sight: self.sight(),
             now,
             recount_age_s: self
                 .recounts

@@ -13,6 +13,7 @@ use crate::{
     dataplane::{Dataplane, DataplaneError, Fallback, First, Inherited},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
     state::KeptRules,
+    witness::Witness,
 };
 
 use super::{
@@ -204,6 +205,7 @@ pub struct Daemon {
     pub(super) breakers: Breakers,
     pub(super) canaries: Canaries,
     pub(super) host: Host,
+    pub(super) witness: Witness,
     pub(super) lasting: Lasting,
     pub(super) trial: Option<Trial>,
     pub(super) panicked: Option<Panicked>,
@@ -246,6 +248,7 @@ impl Daemon {
             breakers: Breakers::default(),
             canaries: Canaries::default(),
             host: Host::read(),
+            witness: Witness::default(),
             lasting,
             trial,
             panicked,

@@ -117,6 +117,7 @@ impl Daemon {
                 "the last reload failed and the policy before it is in force; `limiterd --check` shows what is wrong",
             ));
         }
+        findings.extend(self.witnessed());
         findings.extend(self.old_presets(snapshot.now));
         if server_fast_open() {
             findings.push(Finding::degraded(
@@ -151,6 +152,7 @@ impl Daemon {
                 service.connections_total
             )));
         }
+        own.extend(self.witnessed_at(service, id));
         own.extend(self.risks(service, id));
         own.extend(self.breaker_finding(&service.name, snapshot.now));
         let health = worst(findings).max(worst(&own));

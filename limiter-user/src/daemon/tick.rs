@@ -16,6 +16,7 @@ impl Daemon {
         for sample in self.dataplane.samples() {
             self.refusals.take(&sample, &self.compiled.names, now);
         }
+        self.watch(now);
         self.expire_rules(now);
         self.end_trial(now);
         if self.panicked.is_none() {

@@ -1,8 +1,12 @@
 //! The sources with most of something.
 
-use std::{cmp::Reverse, net::IpAddr};
+use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
-use limiter_common::{addr::Family, event::SourceRecord, map::SourceKey};
+use limiter_common::{
+    addr::{Addr, Family},
+    event::SourceRecord,
+    map::SourceKey,
+};
 
 use crate::{
     clock::Now,
@@ -31,28 +35,45 @@ impl Daemon {
             None => None,
         };
         self.recount(now);
+        let silent = self.silent_by_source();
+        let silent_of = |key: &SourceKey| silent.get(key).copied().unwrap_or(0);
         let mut found: Vec<(u32, &SourceRecord)> = self
             .recounts
             .sources()
             .iter()
             .filter(|record| service.is_none_or(|id| record.key.service == id))
-            .map(|record| (self.measure(record, query.by), record))
+            .map(|record| (self.measure(record, query.by, silent_of(&record.key)), record))
             .filter(|(most, _)| *most > 0)
             .collect();
         found.sort_by_key(|(most, record)| (Reverse(*most), record.key));
         let total = found.len();
         let classes = self.recounts.classes();
         let shown = found.into_iter().take(query.limit.unwrap_or(SHOWN).min(SHOWN_MAX));
-        let sources =
-            shown.map(|(_, record)| self.top_source(record, classes.get(&record.key).copied())).collect();
+        let sources = shown
+            .map(|(_, record)| TopSource {
+                silent: silent_of(&record.key),
+                ..self.top_source(record, classes.get(&record.key).copied())
+            })
+            .collect();
         Ok(Top { sources, total, window_s: self.recounts.window_s() })
     }
 
-    fn measure(&self, record: &SourceRecord, by: TopBy) -> u32 {
+    /// Returns silent connections by whom they are charged to.
+    fn silent_by_source(&self) -> BTreeMap<SourceKey, u32> {
+        let mut silent = BTreeMap::new();
+        for (service, address) in self.witness.silent_addresses() {
+            let addr = self.compiled.policy.source_of(Addr::from(address));
+            *silent.entry(SourceKey { addr, service }).or_default() += 1;
+        }
+        silent
+    }
+
+    fn measure(&self, record: &SourceRecord, by: TopBy, silent: u32) -> u32 {
         match by {
             TopBy::Open => record.source.word.open(),
             TopBy::New => self.recounts.since(record).0,
             TopBy::Refused => self.recounts.since(record).1,
+            TopBy::Silent => silent,
         }
     }
 
@@ -72,6 +93,7 @@ impl Daemon {
             limit: (limit > 0).then_some(limit),
             new,
             refused,
+            silent: 0,
             accepted_total: record.source.accepted,
             refused_total: record.source.refused,
         }

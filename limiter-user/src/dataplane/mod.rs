@@ -239,3 +239,4 @@ pub mod kernel;
 pub mod memory;
 
 pub use error::DataplaneError;
+pub(crate) use syscall::{iterate_map, netns_cookie};

@@ -122,7 +122,7 @@ fn owned(fd: i32) -> OwnedFd {
 }
 
 /// Opens an iterator program on a map; reading the file runs it.
-pub(super) fn iterate_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<File> {
+pub(crate) fn iterate_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<File> {
     let info = raw(map);
     let mut attr = LinkCreate {
         prog_fd: raw(program),
@@ -192,7 +192,7 @@ fn programs(target: u32, attach_type: u32) -> io::Result<(Vec<u32>, u32)> {
 }
 
 /// Returns the cookie of this thread's network namespace.
-pub(super) fn netns_cookie() -> io::Result<u64> {
+pub(crate) fn netns_cookie() -> io::Result<u64> {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).or_else(|_| UdpSocket::bind(("::", 0)))?;
     let mut cookie = 0_u64;
     let mut len = libc::socklen_t::try_from(size_of_val(&cookie)).map_err(io::Error::other)?;

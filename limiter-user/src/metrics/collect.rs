@@ -1,6 +1,8 @@
 //! Families in `OpenMetrics` text.
 
-use std::fmt;
+use std::{fmt, time::Duration};
+
+use limiter_common::witness::{FIRST_BYTE_BOUNDS_MS, FirstBytes};
 
 use prometheus_client::{
     collector::Collector,
@@ -65,7 +67,17 @@ fn number(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> Res
         (MetricType::Counter, Value::Ratio(count)) => {
             metric.encode_counter::<NoLabelSet, f64, u64>(&count, None)
         }
+        (_, Value::Times(times)) => histogram(metric, &times),
         (_, Value::Whole(value)) => metric.encode_gauge(&value),
         (_, Value::Ratio(value)) => metric.encode_gauge(&value),
     }
+}
+
+/// Writes times in buckets, in seconds.
+fn histogram(metric: &mut MetricEncoder<'_>, times: &FirstBytes) -> Result<(), fmt::Error> {
+    let bounds = FIRST_BYTE_BOUNDS_MS.iter().map(|bound_ms| Duration::from_millis(*bound_ms).as_secs_f64());
+    let buckets: Vec<(f64, u64)> = bounds.chain([f64::MAX]).zip(times.buckets).collect();
+    let count = times.buckets.iter().sum();
+    let sum_s = Duration::from_micros(times.sum_us).as_secs_f64();
+    metric.encode_histogram::<NoLabelSet>(sum_s, count, &buckets, None)
 }

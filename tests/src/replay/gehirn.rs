@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use self::course::{Course, Plan};
 use super::{Act, Figure, Replay, Stage};
+use crate::record::PROMTOOL;
 
 /// The replay.
 pub const REPLAY: Replay = Replay {
     name: "gehirn",
     summary: "the limiter that ate the load balancer (2022-09-24, 5 h 46 min)",
+    needs: &[PROMTOOL],
     acts: &[
         Act { title: "as it was: no exemption, no circuit breaker", play: as_it_was },
         Act { title: "the balancer is an exempt class, by the preset `gcp-lb`", play: with_the_preset },

@@ -18,24 +18,13 @@ mod runbook;
 /// What other lines of work have not brought yet: metrics and commands that rules, runbook or
 /// dashboard name already.
 const TO_COME: &[&str] = &[
-    "limiter_accept_queue_overflows_total",
     "limiter_conntrack_entries",
     "limiter_conntrack_events_total",
     "limiter_conntrack_fill_ratio",
     "limiter_conntrack_findings",
     "limiter_conntrack_stat_total",
-    "limiter_established_drops_total",
-    "limiter_first_byte_seconds",
     "limiter_host_change_info",
-    "limiter_kernel_drops_total",
-    "limiter_listen_queue_ratio_max",
-    "limiter_retransmit_timeouts_total",
-    "limiter_retransmits_total",
-    "limiter_silent_connections",
-    "limiter_syn_queue_overflows_total",
-    "limiter_upstream_syn_retransmits_total",
     "limiterctl host",
     "limiterctl selftest",
     "limiterctl history",
-    "--by silent",
 ];

@@ -30,7 +30,8 @@ fn metrics_are_open_metrics() {
     let samples = metrics::parse(&text);
     let mut seen = BTreeSet::new();
     for sample in &samples {
-        let family = ["_total", "_info"].iter().find_map(|suffix| sample.name.strip_suffix(suffix));
+        let suffixes = ["_total", "_info", "_bucket", "_sum", "_count"];
+        let family = suffixes.iter().find_map(|suffix| sample.name.strip_suffix(suffix));
         let family = family.unwrap_or(&sample.name);
         assert!(types.contains(family), "{} is of a declared family", sample.name);
         assert!(seen.insert((&sample.name, &sample.labels)), "{sample:?} comes twice");

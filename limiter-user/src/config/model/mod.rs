@@ -7,6 +7,7 @@
 mod breaker;
 mod class;
 mod service;
+mod witness;
 
 use std::{
     net::SocketAddr,
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use breaker::BreakerSettings;
 pub use class::{Class, ClassPrefix, ClassTreatment};
 pub use service::{Mode, Period, QuotaSetting, RefuseWith, Service};
+pub use witness::{Upstream, WitnessSettings};
 
 /// What an operator wants, for one host.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +39,10 @@ pub struct Config {
     pub runtime: Runtime,
     /// When limits of single sources are suspended.
     pub breaker: BreakerSettings,
+    /// What the witness watches.
+    pub witness: WitnessSettings,
+    /// What the mail server needs, in the order of the file.
+    pub upstreams: Vec<Upstream>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
     /// The classes, in the order of the file.

@@ -119,7 +119,7 @@ fn open_cgroup(path: &Path) -> Result<File, DataplaneError> {
 }
 
 /// Finds the cgroup to attach to: the root of the version 2 hierarchy unless one is configured.
-pub(super) fn cgroup_path(configured: &Cgroup) -> Result<PathBuf, DataplaneError> {
+pub(crate) fn cgroup_path(configured: &Cgroup) -> Result<PathBuf, DataplaneError> {
     const MOUNTS: &str = "/proc/mounts";
     if let Cgroup::Path(path) = configured {
         return Ok(path.clone());

@@ -28,6 +28,7 @@ use limiter_common::{
 };
 use zerocopy::{FromBytes, IntoBytes as _};
 
+pub(crate) use self::attach::cgroup_path;
 pub use self::opening::{KernelOpening, clean_up_unused};
 use self::{generation::Ledger, interfaces::bring_in_line, load::Loaded, pins::Pins, tables::Tables};
 use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, First, Recount, syscall};

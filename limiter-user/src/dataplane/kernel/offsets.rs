@@ -15,17 +15,18 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const DEPTH_MAX: u32 = 4;
 
 /// A constant of the programs, and the members whose offsets add up to it.
-type Wanted = (&'static str, &'static [(&'static str, &'static str)], Need);
+pub(crate) type Wanted = (&'static str, &'static [(&'static str, &'static str)], Need);
 
 /// What is lost without an offset.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
     /// Nothing works without it.
     Essential,
     /// A check is left out.
     Check,
 }
 
+/// What the packet path needs.
 const WANTED: [Wanted; 9] = [
     ("SNT_ISN_OFFSET", &[("tcp_request_sock", "snt_isn")], Need::Check),
     ("V6_DADDR_OFFSET", &[("sock_common", "skc_v6_daddr")], Need::Essential),
@@ -58,18 +59,23 @@ impl Offsets {
     ///
     /// When the kernel has no type information, or lacks what nothing works without.
     pub fn of_running_kernel() -> Result<Self, DataplaneError> {
+        Self::read(&WANTED)
+    }
+
+    /// Reads these offsets of the running kernel.
+    pub(crate) fn read(wanted: &[Wanted]) -> Result<Self, DataplaneError> {
         let btf = Btf::from_file(VMLINUX).map_err(|_| DataplaneError::Btf { what: VMLINUX.to_owned() })?;
         let mut offsets = Self { values: BTreeMap::new(), missing: Vec::new() };
-        for (constant, path, need) in WANTED {
+        for (constant, path, need) in wanted {
             let offset = path.iter().map(|(of, member)| offset_in(&btf, of, member)).sum::<Option<u32>>();
             match (offset, need) {
                 (None, Need::Essential) => {
                     return Err(DataplaneError::Btf { what: format!("{path:?}") });
                 }
-                (None, Need::Check) => offsets.missing.push(constant),
+                (None, Need::Check) => offsets.missing.push(*constant),
                 (Some(_), Need::Essential | Need::Check) => {}
             }
-            offsets.values.insert(constant, offset.unwrap_or(0));
+            offsets.values.insert(*constant, offset.unwrap_or(0));
         }
         Ok(offsets)
     }

@@ -4,8 +4,9 @@
 //! `OpenMetrics` adds them. docs/metrics.md explains each family; a test compares.
 
 mod judgement;
+mod witness;
 
-use limiter_common::{addr::Family as IpFamily, verdict::Verdict};
+use limiter_common::{addr::Family as IpFamily, verdict::Verdict, witness::FirstBytes};
 use prometheus_client::metrics::MetricType;
 
 use crate::{
@@ -26,6 +27,8 @@ pub enum Value {
     Whole(u64),
     /// A ratio.
     Ratio(f64),
+    /// Times in buckets.
+    Times(FirstBytes),
 }
 
 /// One metric family and its samples.
@@ -59,6 +62,7 @@ impl Family {
 pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     let mut families = traffic(snapshot);
     families.extend(services(snapshot));
+    families.extend(witness::families(&snapshot.sight));
     families.extend(policy(snapshot));
     families.extend(daemon(snapshot));
     families.extend(judgement::families(&snapshot.judgement));

@@ -12,7 +12,6 @@ use std::time::Instant;
 use limiter_tests::daemon::DAEMON;
 use limiter_tests::host;
 use limiter_tests::interrupt::Interrupt;
-use limiter_tests::record::PROMTOOL;
 use limiter_tests::replay::{self, Act, Figure, Replay, Stage};
 use limiter_tests::screen::{Look, Screen};
 use serde_json::{Value, json};
@@ -50,7 +49,7 @@ fn main() -> ExitCode {
 
 /// Plays every act; says whether all figures were met.
 fn play(replay: &Replay, screen: Screen, json: bool) -> Result<bool, String> {
-    let needs = host::BED.iter().chain(DAEMON).chain(PROMTOOL);
+    let needs = [host::BED, DAEMON].into_iter().chain(replay.needs.iter().copied()).flatten();
     let missing: Vec<String> = needs.filter_map(|need| need.missing()).collect();
     if !missing.is_empty() {
         return Err(format!("this machine lacks something: {}", missing.join(", ")));

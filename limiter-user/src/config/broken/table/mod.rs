@@ -16,6 +16,7 @@ mod host;
 mod keys;
 mod service;
 mod syntax;
+mod witness;
 
 /// Bytes of the largest file that is read, spelled out again: a test that used the parser's would not notice a slip.
 const FILE_BYTES_MAX: usize = 16 << 20;
@@ -56,8 +57,16 @@ pub(crate) struct Broken {
 
 /// Returns every row.
 pub(crate) fn all() -> Vec<Broken> {
-    let texts =
-        [syntax::CASES, keys::CASES, host::CASES, breaker::CASES, service::CASES, class::CASES].concat();
+    let texts = [
+        syntax::CASES,
+        keys::CASES,
+        host::CASES,
+        breaker::CASES,
+        witness::CASES,
+        service::CASES,
+        class::CASES,
+    ]
+    .concat();
     let texts = texts.into_iter().map(|(text, place, says)| Broken {
         content: Content::Bytes(spelled_out(text).into_bytes()),
         place: Some(place),
