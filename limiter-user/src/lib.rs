@@ -8,6 +8,7 @@
 //! | [`policy`] | rules from every origin merged and compiled for the packet path |
 //! | [`dataplane`] | the packet path, in the kernel or in memory |
 //! | [`daemon`] | the state, the thread that owns it, start and stop |
+//! | [`conntrack`] | what connection tracking knows of guarded connections |
 //! | [`control`] | the socket that clients ask the daemon through |
 //! | [`metrics`] | metrics and health for machines |
 //! | [`ctl`] | the command line |
@@ -17,6 +18,7 @@
 pub mod chain;
 pub mod clock;
 pub mod config;
+pub mod conntrack;
 pub mod control;
 pub mod ctl;
 pub mod daemon;

@@ -182,6 +182,9 @@ pub struct DaemonStatus {
     /// The capabilities that it has left.
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// What connection tracking shows, in a sentence.
+    #[serde(default)]
+    pub conntrack: String,
 }
 
 /// Asks what the next SYN from somewhere would get.

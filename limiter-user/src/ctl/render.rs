@@ -45,7 +45,7 @@ impl Render {
         let rules =
             format!("\n{} prefixes, {} rules made at run time", policy.prefixes, policy.runtime_rules);
         text.extend([rules.as_str(), "; configuration ", &daemon.config, "\n"]);
-        text.extend([Self::capabilities(&daemon.capabilities).as_str(), "\n"]);
+        text.extend([Self::capabilities(&daemon.capabilities).as_str(), "\n", &daemon.conntrack, "\n"]);
         text
     }
 

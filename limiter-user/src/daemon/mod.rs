@@ -22,6 +22,7 @@
 //! | [`recount`] | charges against counts, drift, windows |
 //! | [`refusals`] | samples of refusals, kept and followed |
 //! | [`check`] | what the next SYN would get, in sentences (`explain`) |
+//! | `conntrack` | the watcher of connection tracking |
 //! | [`status`] | health and facts at one glance |
 //! | `rails` | what is allowed but likely to hurt |
 //! | [`observed`] | what sources did, for a day |
@@ -69,6 +70,7 @@ pub mod top;
 pub mod trial;
 pub mod usage;
 
+mod conntrack;
 mod explain;
 mod network;
 mod rails;

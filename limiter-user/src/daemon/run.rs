@@ -146,6 +146,7 @@ pub async fn run<O: Opening>(
     daemon.begin_watching(Now::read());
     // Before the first other thread, and after the last step that needs more.
     daemon.note_privileges(give_up());
+    daemon.watch_conntrack();
     let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
 
     let (stopping, stopped) = watch::channel(false);

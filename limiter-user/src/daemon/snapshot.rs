@@ -8,6 +8,7 @@ use limiter_common::{
 use crate::{
     clock::Now,
     config::Mode,
+    conntrack::View,
     control::protocol::BreakerState,
     dataplane::{Attachment, CounterRow},
     policy::Names,
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub now: Now,
     /// What the witness has seen.
     pub sight: Sight,
+    /// What connection tracking shows.
+    pub conntrack: View,
     /// Seconds since the last recount; none before the first.
     pub recount_age_s: Option<u64>,
 }
@@ -114,6 +117,7 @@ impl Daemon {
                 .collect(),
             sight: self.sight(),
             now,
+            conntrack: self.conntrack.view(),
             recount_age_s: self
                 .recounts
                 .last_at()

@@ -66,6 +66,7 @@ impl Daemon {
                 config: self.intent.config.file.path.display().to_string(),
                 kernel: self.host.kernel.clone(),
                 capabilities: privileges::held(),
+                conntrack: snapshot.conntrack.fact(),
             },
         }
     }
@@ -119,6 +120,7 @@ impl Daemon {
         }
         findings.extend(self.witnessed());
         findings.extend(self.old_presets(snapshot.now));
+        findings.extend(snapshot.conntrack.findings().into_iter().map(Finding::degraded));
         if server_fast_open() {
             findings.push(Finding::degraded(
                 "TCP Fast Open is on for servers, and data in a SYN proves nothing about its source; \
@@ -154,6 +156,8 @@ impl Daemon {
         }
         own.extend(self.witnessed_at(service, id));
         own.extend(self.risks(service, id));
+        let entries = id.map(|id| snapshot.conntrack.findings_of(id)).unwrap_or_default();
+        own.extend(entries.into_iter().map(Finding::degraded));
         own.extend(self.breaker_finding(&service.name, snapshot.now));
         let health = worst(findings).max(worst(&own));
         // What is wrong with the daemon is wrong with each of its services; the worst comes first.

@@ -19,6 +19,7 @@ impl Daemon {
         self.watch(now);
         self.expire_rules(now);
         self.end_trial(now);
+        self.follow_conntrack();
         if self.panicked.is_none() {
             self.guard(now);
             self.canaries(now);

@@ -17,6 +17,8 @@ use crate::{
     version::{COMMIT, VERSION},
 };
 
+mod conntrack;
+
 /// Labels of one sample: names and values.
 pub type Labels = Vec<(&'static str, String)>;
 
@@ -66,6 +68,7 @@ pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(policy(snapshot));
     families.extend(daemon(snapshot));
     families.extend(judgement::families(&snapshot.judgement));
+    families.extend(conntrack::families(snapshot));
     families
 }
 
