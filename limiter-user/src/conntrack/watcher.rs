@@ -168,7 +168,7 @@ fn stand(shared: &Lock, standing: Standing) {
         Standing::Failing(error) => tracing::error!(error, "conntrack cannot be watched"),
         Standing::Absent => tracing::info!("no conntrack in this kernel"),
         Standing::Looking => {
-            tracing::warn!("conntrack tells of no changes; it is looked at every few seconds")
+            tracing::warn!("conntrack tells of no changes; it is looked at every few seconds");
         }
         Standing::Watching | Standing::Idle => tracing::info!("conntrack is watched"),
     }

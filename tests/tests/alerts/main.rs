@@ -17,14 +17,5 @@ mod runbook;
 
 /// What other lines of work have not brought yet: metrics and commands that rules, runbook or
 /// dashboard name already.
-const TO_COME: &[&str] = &[
-    "limiter_conntrack_entries",
-    "limiter_conntrack_events_total",
-    "limiter_conntrack_fill_ratio",
-    "limiter_conntrack_findings",
-    "limiter_conntrack_stat_total",
-    "limiter_host_change_info",
-    "limiterctl host",
-    "limiterctl selftest",
-    "limiterctl history",
-];
+const TO_COME: &[&str] =
+    &["limiter_host_change_info", "limiterctl host", "limiterctl selftest", "limiterctl history"];

@@ -1,0 +1,229 @@
+//! More events than there is room for, connections as fast as they come, and what 100,000 entries cost.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use limiter_tests::daemon::{DAEMON, Daemon};
+use limiter_tests::frame::{Frame, Tcp};
+use limiter_tests::netns::Namespace;
+use limiter_tests::veth::Bed;
+use limiter_tests::wire::Wire;
+use limiter_tests::{host, require, wait};
+use nix::libc;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::{
+    CONNTRACK, PATIENCE, SMTP, all_entries, config, connect, conntrack, entries, events, findings, greeter,
+    tracking, wait_entries, wait_watching,
+};
+
+/// Threads that connect.
+const THREADS: u8 = 4;
+/// Where connections go that nobody guards.
+const OTHER: u16 = 8080;
+/// How long a table may take to be right after an overrun.
+const RESYNC_TIME: Duration = Duration::from_secs(30);
+/// What the daemon may take of memory with 100,000 connections.
+const RESIDENT_MAX_KIB: u64 = 50 * 1024;
+
+/// Accepts and closes what comes to `port` while `work` runs.
+fn accepting<T: Send>(bed: &Bed, port: u16, work: impl FnOnce() -> T + Send) -> T {
+    let address = SocketAddr::new(bed.client().server_ipv4(), port);
+    let listener = bed.server.run(|| TcpListener::bind(address)).expect("the port is free");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (listener, done) = (&listener, &done);
+        let acceptor = scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                // An error is a client that has reset its connection already.
+                drop(listener.accept());
+            }
+        });
+        let outcome = work();
+        done.store(true, Ordering::Relaxed);
+        drop(bed.server.run(|| TcpStream::connect(address)));
+        acceptor.join().expect("the accepting thread does not panic");
+        outcome
+    })
+}
+
+/// Connects and resets, as fast as the machine does, for a while; returns how many connections that were.
+fn churn(bed: &Bed, port: u16, span: Duration) -> u64 {
+    let address = SocketAddr::new(bed.client().server_ipv4(), port);
+    let (count, end) = (AtomicU64::new(0), Instant::now() + span);
+    let client = || {
+        while Instant::now() < end {
+            // A port that is still taken is one connection less.
+            if let Ok(stream) = TcpStream::connect(address) {
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&stream, sockopt::Linger, &at_once).expect("closing by a reset");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| bed.client().namespace.run(client));
+        }
+    });
+    count.into_inner()
+}
+
+/// Sends SYNs from addresses that no host owns: each is an entry that stays for a minute.
+fn half_open(bed: &Bed, count: u32) {
+    let client = bed.client();
+    let sources: Vec<IpAddr> = (0..count.div_ceil(PER_SOURCE))
+        .map(|n| IpAddr::from([10, 91, 0, u8::try_from(n).unwrap()]))
+        .collect();
+    client.add_ghosts(&sources);
+    let wire = Wire::send_only(&client.namespace, &client.device());
+    for n in 0..count {
+        let source = sources[(n / PER_SOURCE) as usize];
+        let from = SocketAddr::new(source, u16::try_from(1_024 + n % PER_SOURCE).unwrap());
+        let to = SocketAddr::new(client.server_ipv4(), SMTP);
+        wire.send(
+            &Frame::tcp(from, to, Tcp::syn()).between(client.ghost_mac(), client.server_mac()).to_bytes(),
+        );
+    }
+}
+
+/// Half-open connections of one source.
+const PER_SOURCE: u32 = 20_000;
+
+/// How many entries for a port the kernel has, by its own account.
+fn in_kernel(namespace: &Namespace, port: u16, state: Option<&str>) -> u64 {
+    let port = port.to_string();
+    let mut arguments = vec!["-L", "-p", "tcp", "--orig-port-dst", &port];
+    arguments.extend(state.iter().flat_map(|state| ["--state", state]));
+    conntrack(namespace, &arguments).lines().filter(|line| line.starts_with("tcp")).count() as u64
+}
+
+/// Waits until the daemon's figures are the kernel's, by state too.
+#[track_caller]
+fn wait_agreement(daemon: &Daemon<'_>, bed: &Bed) -> Duration {
+    wait::until("the daemon has the kernel's figures", RESYNC_TIME, || {
+        let before = in_kernel(&bed.server, SMTP, None);
+        let ours = (all_entries(daemon, "smtp"), entries(daemon, "smtp", "established"));
+        let kernels = (before, in_kernel(&bed.server, SMTP, Some("ESTABLISHED")));
+        // While entries expire the two are read at different times.
+        ours == kernels && in_kernel(&bed.server, SMTP, None) == before
+    })
+}
+
+/// What the threads of this name have used of a CPU.
+fn cpu_time(daemon: &Daemon<'_>, name: &str) -> Duration {
+    let tasks = format!("/proc/{}/task", daemon.process().pid());
+    let stats = fs::read_dir(&tasks).expect("the daemon runs").flatten();
+    let ticks = stats.filter_map(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        let (comm, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let fields: Vec<u64> = rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        // utime and stime, the 14th and 15th field of all, in hundredths of a second.
+        (comm == name).then(|| fields[11] + fields[12])
+    });
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+fn resident_kib(daemon: &Daemon<'_>) -> u64 {
+    let path = format!("/proc/{}/status", daemon.process().pid());
+    let status = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+}
+
+/// Events for which there was no room are counted and noted; a look at the table makes the figures right.
+#[test]
+fn an_overrun_is_mended() {
+    /// More than there is room for: three events each.
+    const CONNECTIONS: u32 = 30_000;
+    require!(host::BED, DAEMON, CONNTRACK);
+    let bed = tracking();
+    let _server = greeter(&bed.server, SMTP);
+    let daemon = Daemon::start(&bed.server, &config("25"));
+    wait_watching(&daemon);
+    let gone = connect(bed.client(), bed.client().server_ipv4());
+    wait_entries(&daemon, "smtp", "established", 1);
+    daemon.process().signal(Signal::SIGSTOP);
+    half_open(&bed, CONNECTIONS);
+    // Told by events that there is no room for.
+    let port = gone.local_addr().unwrap().port().to_string();
+    conntrack(&bed.server, &["-D", "-p", "tcp", "--sport", &port]);
+    let _stays = connect(bed.client(), bed.client().server_ipv4());
+    daemon.process().signal(Signal::SIGCONT);
+    let took = wait_agreement(&daemon, &bed);
+    let counts = ["overrun", "lost", "resync"].map(|kind| events(&daemon, kind));
+    println!(
+        "{CONNECTIONS} connections while stopped: {} overruns, {} events lost, {} looks at the table; right within {took:?}",
+        counts[0], counts[1], counts[2]
+    );
+    assert!(counts.iter().all(|count| *count > 0), "overrun, lost and resync are counted: {counts:?}");
+    assert_eq!(entries(&daemon, "smtp", "established"), 1, "the one gone is forgotten, the other one found");
+    assert!(findings(&daemon).contains("conntrack had more events than there was room for"));
+    daemon.process().wait_for_log("conntrack is in step again", PATIENCE);
+}
+
+/// Connections as fast as they come are kept up with, or the loss is counted and mended; those that nobody guards cost
+/// next to nothing.
+#[test]
+fn churn_is_kept_up_with() {
+    const SPAN: Duration = Duration::from_secs(5);
+    require!(host::BED, DAEMON, CONNTRACK);
+    let bed = tracking();
+    let daemon = Daemon::start(&bed.server, &config("25"));
+    wait_watching(&daemon);
+    let mut costs = Vec::new();
+    for port in [OTHER, SMTP] {
+        let (before, told_before) = (cpu_time(&daemon, "conntrack"), told(&daemon));
+        let connections = accepting(&bed, port, || churn(&bed, port, SPAN));
+        let agreed = wait_agreement(&daemon, &bed);
+        let (cost, told) =
+            (cpu_time(&daemon, "conntrack").saturating_sub(before), told(&daemon) - told_before);
+        println!(
+            "port {port}: {connections} connections in {SPAN:?}, {} a second; {told} events taken in, {} lost; \
+             {cost:?} of a CPU; right within {agreed:?}",
+            connections / SPAN.as_secs(),
+            events(&daemon, "lost")
+        );
+        costs.push((connections, cost, told));
+    }
+    let [(others, other_cost, other_events), (guarded, cost, told)] = costs[..] else { panic!("two runs") };
+    assert!(others > 1_000 && guarded > 1_000, "the machine does connect");
+    assert_eq!(other_events, 0, "what nobody guards is not even told");
+    assert!(told >= guarded || events(&daemon, "lost") > 0, "each connection is told of, or said to be lost");
+    assert_eq!(events(&daemon, "lost") > 0, events(&daemon, "overrun") > 0);
+    assert!(other_cost <= cost.max(Duration::from_millis(200)), "{other_cost:?} beside {cost:?}");
+}
+
+fn told(daemon: &Daemon<'_>) -> u64 {
+    ["new", "update", "destroy"].map(|kind| events(daemon, kind)).iter().sum()
+}
+
+/// 100,000 entries are kept within the memory that the daemon is allowed.
+#[test]
+fn entries_are_lean() {
+    const ENTRIES: u32 = 100_000;
+    require!(host::BED, DAEMON, CONNTRACK);
+    let bed = tracking();
+    let _server = greeter(&bed.server, SMTP);
+    let daemon = Daemon::start(&bed.server, &config("25"));
+    wait_watching(&daemon);
+    let before = resident_kib(&daemon);
+    let cpu_before = cpu_time(&daemon, "conntrack");
+    let start = Instant::now();
+    half_open(&bed, ENTRIES);
+    let sent = start.elapsed();
+    wait::until("all entries are known", RESYNC_TIME, || all_entries(&daemon, "smtp") >= u64::from(ENTRIES));
+    let (after, cost) = (resident_kib(&daemon), cpu_time(&daemon, "conntrack").saturating_sub(cpu_before));
+    let per_second = f64::from(ENTRIES) / sent.as_secs_f64();
+    println!(
+        "{ENTRIES} connections at {per_second:.0} a second: {before} KiB before, {after} KiB after; {} events, {} lost; \
+         {cost:?} of a CPU",
+        told(&daemon),
+        events(&daemon, "lost")
+    );
+    assert!(after < RESIDENT_MAX_KIB, "{after} KiB");
+}
