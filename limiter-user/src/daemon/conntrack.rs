@@ -27,6 +27,9 @@ impl Daemon {
     }
 
     /// Compares connection tracking with the connections that are open; a finding needs two checks in a row.
+    ///
+    /// `flows` has to hold all of them, those of outbound mail and those from before the start included: an entry of
+    /// one that is missing here is a finding.
     pub fn cross_check(&mut self, flows: &[Flow]) -> Findings {
         self.conntrack.watcher.as_mut().map(|watcher| watcher.cross_check(flows)).unwrap_or_default()
     }
