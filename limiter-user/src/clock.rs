@@ -70,6 +70,12 @@ pub fn utc(unix_s: u64) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(unix_s)).to_string()
 }
 
+/// Returns a time in milliseconds since 1970 for people, in UTC, to the second.
+#[must_use]
+pub fn utc_ms(unix_ms: u64) -> String {
+    utc(unix_ms / 1_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@
 //! | [`daemon`] | the state, the thread that owns it, start and stop |
 //! | [`conntrack`] | what connection tracking knows of guarded connections |
 //! | [`control`] | the socket that clients ask the daemon through |
+//! | [`recorder`] | what happened, kept for whoever asks later |
 //! | [`metrics`] | metrics and health for machines |
 //! | [`ctl`] | the command line |
 //! | [`clock`], [`chain`], [`version`] | the time, errors in one line, what this build is |
@@ -25,6 +26,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod metrics;
 pub mod policy;
+pub mod recorder;
 pub mod state;
 pub mod version;
 pub mod witness;

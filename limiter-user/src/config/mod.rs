@@ -11,7 +11,7 @@
 //! | `schema` | which keys there are, and what each takes |
 //! | `read` | typed values out of TOML |
 //! | `raw` | the file as it was typed |
-//! | `resolve`, `breaker`, `witness`, `service`, `class` | the file as it is meant |
+//! | `resolve`, `breaker`, `witness`, `recorder`, `service`, `class` | the file as it is meant |
 //! | `owner` | which class a prefix belongs to |
 //! | `head` | what is absent from a table |
 //! | `problem` | mistakes while they are being collected |
@@ -40,6 +40,7 @@ mod owner;
 mod problem;
 mod raw;
 mod read;
+mod recorder;
 mod resolve;
 mod schema;
 mod service;
@@ -59,8 +60,8 @@ pub use resolve::PIN_DIR;
 
 pub use model::{
     Attach, BreakerSettings, Cgroup, Class, ClassPrefix, ClassTreatment, Config, ConfigFile, ControlGroup,
-    ControlRead, Interfaces, Mode, Period, QuotaSetting, RefuseWith, Runtime, Service, SourceLengths,
-    Upstream, WitnessSettings,
+    ControlRead, Interfaces, Mode, Period, QuotaSetting, RecorderSettings, RefuseWith, Runtime, Service,
+    SourceLengths, Upstream, WitnessSettings,
 };
 pub use preset::Preset;
 pub use value::duration;

@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) breaker: RawBreaker,
     pub(super) witness: RawWitness,
     pub(super) upstreams: Vec<RawUpstream>,
+    pub(super) recorder: RawRecorder,
     pub(super) services: Vec<RawService>,
     pub(super) classes: Vec<RawClass>,
     pub(super) head: Head,
@@ -73,6 +74,15 @@ pub(super) struct RawUpstream {
     pub(super) head: Head,
     pub(super) name: Option<At<String>>,
     pub(super) addresses: Option<At<Vec<At<String>>>>,
+}
+
+/// `[recorder]`.
+#[derive(Debug, Default)]
+pub(super) struct RawRecorder {
+    pub(super) enabled: Option<At<bool>>,
+    pub(super) keep: Option<At<String>>,
+    pub(super) size_max: Option<At<String>>,
+    pub(super) interval: Option<At<String>>,
 }
 
 /// A number of connections, or a word.
@@ -155,6 +165,10 @@ impl RawConfig {
                 .into_iter()
                 .map(|table| RawUpstream::read(&table, problems))
                 .collect(),
+            recorder: top
+                .table("recorder", problems)
+                .map(|table| RawRecorder::read(table.value, problems))
+                .unwrap_or_default(),
             services: top
                 .tables("service", problems)
                 .into_iter()
@@ -230,6 +244,18 @@ impl RawUpstream {
             name: section.string("name", problems),
             addresses: section.strings("addresses", problems),
             head: Head::read(table.span.clone(), before, problems),
+        }
+    }
+}
+
+impl RawRecorder {
+    fn read(table: &DeTable<'_>, problems: &mut Problems) -> Self {
+        let section = Reader::new(&schema::RECORDER, table, problems);
+        Self {
+            enabled: section.boolean("enabled", problems),
+            keep: section.string("keep", problems),
+            size_max: section.string("size_max", problems),
+            interval: section.string("interval", problems),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     problem::Problems,
     raw::{RawConfig, RawRuntime, RawSource},
     read::{At, OrWord},
-    service, value, witness,
+    recorder, service, value, witness,
 };
 
 /// Where maps and links are pinned unless the configuration says otherwise.
@@ -48,6 +48,7 @@ pub(super) fn config(raw: &RawConfig, file: ConfigFile, problems: &mut Problems)
         breaker: breaker::breaker(&raw.breaker, problems),
         witness: witness::witness(&raw.witness, problems),
         upstreams: witness::upstreams(raw, problems),
+        recorder: recorder::recorder(&raw.recorder, problems),
         services,
         classes,
     }

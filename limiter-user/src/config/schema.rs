@@ -36,6 +36,7 @@ pub(super) const TOP: Section = Section {
         key("breaker", "a table, written as [breaker]"),
         key("witness", "a table, written as [witness]"),
         key("upstream", "tables, written as [[upstream]] with two brackets"),
+        key("recorder", "a table, written as [recorder]"),
         key("service", "tables, written as [[service]] with two brackets"),
         key("class", "tables, written as [[class]] with two brackets"),
     ],
@@ -93,6 +94,17 @@ pub(super) const UPSTREAM: Section = Section {
     ],
 };
 
+/// `[recorder]`.
+pub(super) const RECORDER: Section = Section {
+    title: "[recorder]",
+    keys: &[
+        key("enabled", FLAG),
+        key("keep", "a duration such as \"14d\""),
+        key("size_max", "a size such as \"256MiB\""),
+        key("interval", "a duration such as \"10s\""),
+    ],
+};
+
 /// `[[service]]`.
 pub(super) const SERVICE: Section = Section {
     title: "[[service]]",
@@ -131,8 +143,8 @@ pub(super) const QUOTA_TABLE: Section = Section {
 };
 
 /// Every table.
-pub(super) const ALL: [&Section; 9] =
-    [&TOP, &SOURCE, &RUNTIME, &BREAKER, &WITNESS, &UPSTREAM, &SERVICE, &CLASS, &QUOTA_TABLE];
+pub(super) const ALL: [&Section; 10] =
+    [&TOP, &SOURCE, &RUNTIME, &BREAKER, &WITNESS, &UPSTREAM, &RECORDER, &SERVICE, &CLASS, &QUOTA_TABLE];
 
 impl Section {
     /// Returns what a key takes.

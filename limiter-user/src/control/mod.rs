@@ -13,6 +13,7 @@
 pub mod access;
 pub mod client;
 pub mod error;
+mod history;
 pub mod peer;
 mod peer_groups;
 pub mod protocol;

@@ -9,11 +9,15 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 mod changes;
+mod history;
 mod rules;
 mod suggest;
 
 pub use changes::{
     ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PanicRequest, PanicState, PolicyChange,
+};
+pub use history::{
+    History, HistoryEvent, HistoryLine, HistoryQuery, HistoryService, HistorySource, HistoryState,
 };
 pub use rules::{
     ImportChange, ImportRequest, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleUse, RuleView,
@@ -41,6 +45,8 @@ pub const TOP: &str = "/v1/top";
 pub const DROPS: &str = "/v1/drops";
 /// `GET` with [`SuggestQuery`]: [`Suggestion`].
 pub const SUGGEST: &str = "/v1/suggest";
+/// `GET` with [`HistoryQuery`]: [`History`].
+pub const HISTORY: &str = "/v1/history";
 /// `POST` [`ModeRequest`]: [`PolicyChange`].
 pub const MODE: &str = "/v1/mode";
 /// `POST`: [`PolicyChange`].

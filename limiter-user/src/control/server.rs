@@ -69,6 +69,7 @@ fn router(access: Access, daemon: Handle) -> Router {
         .route(protocol::TOP, get(top))
         .route(protocol::SUGGEST, get(suggest))
         .route(protocol::DROPS, get(drops))
+        .route(protocol::HISTORY, get(super::history::history))
         .route(protocol::MODE, post(mode))
         .route(protocol::RELOAD, post(reload))
         .route(protocol::APPLY, post(apply).layer(DefaultBodyLimit::max(FILE_BODY_BYTES)))

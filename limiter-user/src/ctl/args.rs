@@ -122,6 +122,36 @@ pub enum Command {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
+    /// Show what happened: events in order, and rates over time by service.
+    History {
+        /// From when: 2h ago as 2h, 14:30 of today, or 2026-03-01T14:30:00Z; all in UTC.
+        #[arg(long, value_name = "TIME", default_value = "2h")]
+        since: String,
+        /// Until when, likewise.
+        #[arg(long, value_name = "TIME", default_value = "now")]
+        until: String,
+        /// Only this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// Where the recording is if no daemon answers.
+        #[arg(long, value_name = "DIR", default_value = crate::state::DIRECTORY)]
+        state_dir: PathBuf,
+    },
+    /// Print a post-mortem page of a moment, as Markdown.
+    Report {
+        /// When it was: 2h ago as 2h, 14:30 of today, or 2026-03-01T14:30:00Z; all in UTC.
+        #[arg(long, value_name = "TIME")]
+        at: String,
+        /// How much time around it, half before and half after.
+        #[arg(long, value_name = "TIME", default_value = "30m")]
+        window: String,
+        /// Only this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// Where the recording is if no daemon answers.
+        #[arg(long, value_name = "DIR", default_value = crate::state::DIRECTORY)]
+        state_dir: PathBuf,
+    },
     /// Switch a service, or all, to count what would be refused, or to refuse it.
     Mode {
         /// The mode.

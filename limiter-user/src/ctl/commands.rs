@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     args::{Args, Command},
+    history::{self, HistoryError},
     panic::{self, PanicError},
     render::Render,
 };
@@ -58,6 +59,8 @@ enum CommandError {
     Ended,
     #[error("{0}")]
     Direct(String),
+    #[error(transparent)]
+    History(HistoryError),
     #[error("cannot read {}", path.display())]
     File {
         path: PathBuf,
@@ -75,9 +78,20 @@ impl From<PanicError> for CommandError {
     }
 }
 
+impl From<HistoryError> for CommandError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Client(error) => Self::Client(error),
+            other => Self::History(other),
+        }
+    }
+}
+
 /// Where an answer goes, and how it looks.
 struct Output<'a> {
     out: &'a mut (dyn Write + Send),
+    /// For what scripts must not read as the answer.
+    remarks: &'a mut (dyn Write + Send),
     render: Render,
     json: bool,
 }
@@ -118,7 +132,7 @@ pub async fn run(
 ) -> Exit {
     let Args { socket, json, command } = args;
     let client = Client::new(&socket);
-    let mut output = Output { out, render: Render { colour }, json };
+    let mut output = Output { out, remarks: &mut *errors, render: Render { colour }, json };
     let Err(error) = dispatch(command, &client, &mut output).await else {
         return Exit::Done;
     };
@@ -188,6 +202,16 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let query = SuggestQuery { service, quantile: Some(quantile), headroom: Some(headroom), since };
             let suggestion: Suggestion = client.get(protocol::SUGGEST, &query).await?;
             output.show(&suggestion, |_, suggestion| suggestion.toml.clone())
+        }
+        Command::History { since, until, service, state_dir } => {
+            let query = history::query(&since, &until, service)?;
+            let found = history::ask(client, &query, &state_dir, output.remarks).await?;
+            output.show(&found, Render::history)
+        }
+        Command::Report { at, window, service, state_dir } => {
+            let query = history::query_around(&at, &window, service)?;
+            let found = history::ask(client, &query, &state_dir, output.remarks).await?;
+            output.show(&found, |_, found| super::report::page(found, query.at_ms))
         }
         Command::Mode { mode, service } => {
             let change: PolicyChange = client.post(protocol::MODE, &ModeRequest { mode, service }).await?;
@@ -259,6 +283,7 @@ fn is_closed_pipe(error: &CommandError) -> bool {
         CommandError::Client(_)
         | CommandError::Ended
         | CommandError::File { .. }
+        | CommandError::History(_)
         | CommandError::Direct(_) => false,
     }
 }
@@ -288,6 +313,10 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
         }
         CommandError::Client(ClientError::HungUp(_)) | CommandError::Ended => {
             (Exit::Unreachable, body(start()))
+        }
+        CommandError::History(error) => {
+            let (exit, remedy) = error.outcome();
+            (exit, body(remedy.to_owned()))
         }
         CommandError::Direct(_) => (
             Exit::Refused,

@@ -4,15 +4,21 @@
 //! | --- | --- |
 //! | [`args`] | what can be typed |
 //! | [`commands`] | one request per command, and exit codes |
+//! | `history`, `report` | what the flight recorder holds, for people and as a page |
+//! | `when`, `spark` | times as people type them, and lines of points |
 //! | `panic` | panic and resume, without a daemon too |
 //! | [`render`] | answers for people |
 //! | [`table`] | aligned columns, and colours |
 
 pub mod args;
 pub mod commands;
+mod history;
 mod panic;
 pub mod render;
+mod report;
+mod spark;
 pub mod table;
+mod when;
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,11 @@ impl Cell {
         Self { text: number.into().to_string(), style: Style::Plain, right: true }
     }
 
+    /// Returns a cell of text that is aligned at the right, as numbers with a unit are.
+    pub fn right(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: Style::Plain, right: true }
+    }
+
     /// Returns a cell with a number, or a dash where there is none.
     pub fn optional(number: Option<impl Into<u64>>) -> Self {
         number.map_or(Self { text: "-".into(), style: Style::Faint, right: true }, Self::number)

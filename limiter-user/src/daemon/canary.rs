@@ -17,6 +17,7 @@ use crate::{
     clock::Now,
     dataplane::DataplaneError,
     policy::{Origin, Rule},
+    recorder::EventKind,
 };
 
 use super::Daemon;
@@ -96,6 +97,12 @@ impl Daemon {
             let Some((reason, is_refused)) = reason else {
                 if self.canaries.failing.remove(&canary).is_some() {
                     tracing::info!(address = %canary.address, port = canary.port, "an exempt address passes again");
+                    let text = format!("exempt {} passes again to port {}", canary.address, canary.port);
+                    self.events.note(
+                        EventKind::Canary,
+                        Some(self.compiled.names.service(canary.service)),
+                        text,
+                    );
                 }
                 continue;
             };
@@ -105,6 +112,8 @@ impl Daemon {
                 && self.canaries.failing.insert(canary, failure.clone()).as_ref() != Some(&failure)
             {
                 tracing::error!(is_refused, failure = failure.text, "an exempt address would not pass");
+                let service = self.compiled.names.service(canary.service);
+                self.events.note(EventKind::Canary, Some(service), failure.text);
             }
         }
     }

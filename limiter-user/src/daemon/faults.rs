@@ -2,12 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::chain::chain;
+use crate::{chain::chain, control::protocol::Health};
+
+/// The step that records; the host works without it.
+pub const RECORDER: &str = "recorder";
+/// What was recorded before, and could not be gone on with.
+pub const RECORDING: &str = "recording";
+/// News that are kept for whoever asks. A choice: more than there are steps.
+const NEWS_MAX: usize = 64;
 
 /// What fails at the moment, by step.
 #[derive(Debug, Default)]
 pub struct Faults {
     standing: BTreeMap<&'static str, String>,
+    news: Vec<String>,
 }
 
 impl Faults {
@@ -21,6 +29,7 @@ impl Faults {
             Ok(value) => {
                 if self.standing.remove(step).is_some() {
                     tracing::info!(step, "works again");
+                    self.tell(format!("{step} works again"));
                 }
                 Some(value)
             }
@@ -28,15 +37,33 @@ impl Faults {
                 let error = chain(error.into().as_ref());
                 if self.standing.insert(step, error.clone()).as_ref() != Some(&error) {
                     tracing::error!(step, error, "a step fails");
+                    self.tell(format!("{step} fails: {error}"));
                 }
                 None
             }
         }
     }
 
-    /// Returns every standing fault, a sentence each.
-    pub fn sentences(&self) -> impl Iterator<Item = String> {
-        self.standing.iter().map(|(step, error)| format!("{step}: {error}"))
+    fn tell(&mut self, news: String) {
+        if self.news.len() < NEWS_MAX {
+            self.news.push(news);
+        }
+    }
+
+    /// Returns what failed, or works again, since this was asked last.
+    pub fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Returns every standing fault: how bad it is, and a sentence.
+    pub fn standing(&self) -> impl Iterator<Item = (Health, String)> {
+        self.standing.iter().map(|(step, error)| {
+            let health = match *step {
+                RECORDER | RECORDING => Health::Degraded,
+                _ => Health::Failing,
+            };
+            (health, format!("{step}: {error}"))
+        })
     }
 
     /// Returns how many steps fail.
@@ -55,8 +82,10 @@ mod tests {
     fn faults_stand_until_the_step_succeeds() {
         let mut faults = Faults::default();
         assert_eq!(faults.note("recount", Err::<(), _>(std::io::Error::other("busy"))), None);
-        assert_eq!(faults.sentences().collect::<Vec<_>>(), ["recount: busy"]);
+        assert_eq!(faults.standing().collect::<Vec<_>>(), [(Health::Failing, "recount: busy".to_owned())]);
         assert_eq!(faults.note("recount", Ok::<_, std::io::Error>(7)), Some(7));
         assert_eq!(faults.count(), 0);
+        assert_eq!(faults.news(), ["recount fails: busy", "recount works again"]);
+        assert_eq!(faults.news(), [""; 0], "news are told once");
     }
 }

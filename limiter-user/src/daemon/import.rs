@@ -12,6 +12,7 @@ use crate::{
         protocol::{ImportChange, ImportRequest, RuleRequest},
     },
     policy::RuntimeRule,
+    recorder::EventKind,
 };
 
 use super::Daemon;
@@ -57,6 +58,8 @@ impl Daemon {
             (replaced, removed)
         })?;
         let (file, count) = (&request.name, prefixes.len());
+        let text = format!("{} {count} prefixes of {file} by {who}, {removed} rules removed", request.verb);
+        self.events.note(EventKind::Rule, request.service.as_deref(), text);
         tracing::info!(file, verb = %request.verb, rules = count, removed, who, "list imported");
         let not_saved = self.keep_rules();
         Ok(ImportChange { added: count - replaced, replaced, removed, revision: self.revision(), not_saved })

@@ -20,6 +20,7 @@
 //! | [`breaker`] | limits that refuse most sources, suspended |
 //! | [`canary`] | exempt addresses, asked for in the kernel |
 //! | [`recount`] | charges against counts, drift, windows |
+//! | [`recording`] | what the flight recorder is given |
 //! | [`refusals`] | samples of refusals, kept and followed |
 //! | [`check`] | what the next SYN would get, in sentences (`explain`) |
 //! | `conntrack` | the watcher of connection tracking |
@@ -56,6 +57,7 @@ pub mod observed;
 pub mod panic;
 pub mod privileges;
 pub mod probes;
+pub mod recording;
 pub mod recount;
 pub mod refusals;
 pub mod reload;

@@ -3,7 +3,7 @@
 
 use std::{io, net::IpAddr};
 
-use crate::clock::Now;
+use crate::{clock::Now, recorder::EventKind};
 
 use super::Daemon;
 
@@ -21,6 +21,7 @@ impl Daemon {
         let refreshed = self.dataplane.refresh_interfaces(&self.intent.config);
         for change in self.faults.note("interfaces", refreshed).into_iter().flatten() {
             tracing::warn!(change, "the interfaces changed");
+            self.events.note(EventKind::Attach, None, change);
             self.interface_changes += 1;
         }
     }

@@ -12,6 +12,7 @@ use crate::{
         protocol::{PanicRequest, PanicState},
     },
     dataplane::{Fallback, First},
+    recorder::EventKind,
     state::{Panic, marker},
 };
 
@@ -46,6 +47,11 @@ impl Daemon {
         let marked = self.lasting.store.as_ref().map_or(Ok(()), |store| store.keep_panic(&panic));
         let not_saved = marked.err().map(|error| chain(&error));
         tracing::error!(who, note = request.note, "panic: detaching everything");
+        self.events.note(
+            EventKind::Panic,
+            None,
+            format!("panic by {who}: everything is detached ({})", request.note),
+        );
         self.panicked = Some(Panicked { panic, is_marked: not_saved.is_none() });
         let detached = self.dataplane.detach();
         detached.map_err(|error| {
@@ -73,6 +79,7 @@ impl Daemon {
             RequestError::new(Kind::Rejected, chain(&error), remedy)
         })?;
         tracing::warn!(who, "the panic is over: everything is attached again");
+        self.events.note(EventKind::Panic, None, format!("resumed by {who}: everything is attached again"));
         let unmarked = self.lasting.store.as_ref().map_or(Ok(()), crate::state::Store::end_panic);
         let not_saved = unmarked.err().map(|error| chain(&error));
         Ok(PanicState { is_panic: false, not_saved, done: vec!["everything is attached again".to_owned()] })
@@ -98,6 +105,11 @@ impl Daemon {
         match (marker::read(store.directory()), &self.panicked) {
             (Some(panic), None) => {
                 tracing::error!(who = panic.who, "panic: detaching everything");
+                self.events.note(
+                    EventKind::Panic,
+                    None,
+                    format!("panic by {}: everything is detached", panic.who),
+                );
                 self.panicked = Some(Panicked::marked(panic));
                 let detached = self.dataplane.detach();
                 self.faults.note("detaching in a panic", detached);
@@ -106,6 +118,11 @@ impl Daemon {
                 let attached = self.attach_again(now);
                 if self.faults.note("end of a panic", attached).is_some() {
                     tracing::warn!("the panic is over: everything is attached again");
+                    self.events.note(
+                        EventKind::Panic,
+                        None,
+                        "resumed without limiterd: everything is attached again",
+                    );
                 }
             }
             _ => {}

@@ -7,6 +7,7 @@ use crate::{
         error::{Kind, RequestError},
         protocol::{ModeRequest, PolicyChange},
     },
+    recorder::EventKind,
 };
 
 use super::Daemon;
@@ -30,11 +31,15 @@ impl Daemon {
                 self.reload_error = None;
                 self.reloads.done += 1;
                 tracing::info!(path = %path.display(), revision = change.revision, "reloaded");
+                let text = format!("reloaded by {who}: {}", summary(&change.changes));
+                self.events.note(EventKind::Policy, None, text);
                 Ok(change)
             }
             Err(error) => {
                 self.reloads.failed += 1;
                 tracing::error!(path = %path.display(), error = error.body.error, "reload failed; the policy in force is unchanged");
+                let text = format!("reload by {who} failed: {}", error.body.error.trim_end());
+                self.events.note(EventKind::Policy, None, text);
                 self.reload_error = Some(error.body.error.clone());
                 Err(error)
             }
@@ -133,6 +138,8 @@ impl Daemon {
             intent.modes.extend(only_before.into_iter().map(|name| (name, mode)));
         })?;
         tracing::warn!(%mode, service = request.service, who, "mode switched");
+        let text = format!("switched to {mode} by {who}: {}", summary(&changes));
+        self.events.note(EventKind::Mode, request.service.as_deref(), text);
         let not_saved = self.keep_rules();
         Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s: None })
     }
@@ -142,6 +149,11 @@ impl Daemon {
     pub fn reload_error(&self) -> Option<&str> {
         self.reload_error.as_deref()
     }
+}
+
+/// Returns changes in one line.
+pub(super) fn summary(changes: &[String]) -> String {
+    if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") }
 }
 
 /// Logs what is allowed but likely to hurt.

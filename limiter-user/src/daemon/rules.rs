@@ -10,6 +10,7 @@ use crate::{
         protocol::{RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleView},
     },
     policy::{Origin, Rule, RuntimeRule, ServiceSet, Verb},
+    recorder::EventKind,
 };
 
 use super::Daemon;
@@ -44,6 +45,7 @@ impl Daemon {
         let replaced = self.change(now, |intent| intent.rules.insert(rule))?.is_some();
         let RuntimeRule { prefix, verb, service, note, who, .. } = &added;
         tracing::info!(%prefix, %verb, service, note, who, "rule added");
+        self.events.note(EventKind::Rule, service.as_deref(), format!("{verb} {prefix} by {who}"));
         let not_saved = self.keep_rules();
         let rule = self.view_of_runtime(&added, now);
         Ok(RuleChange { rule, replaced, revision: self.revision(), not_saved })
@@ -70,6 +72,7 @@ impl Daemon {
         }
         let removed = self.change(now, |intent| intent.rules.remove(prefix, service))?;
         tracing::info!(%prefix, service, who, rules = removed.len(), "rules removed");
+        self.events.note(EventKind::Rule, service.as_deref(), format!("{prefix} removed by {who}"));
         let not_saved = self.keep_rules();
         let removed = removed.iter().map(|rule| self.view_of_runtime(rule, now)).collect();
         Ok(RuleRemoval { removed, revision: self.revision(), not_saved })

@@ -147,6 +147,7 @@ pub async fn run<O: Opening>(
     // Before the first other thread, and after the last step that needs more.
     daemon.note_privileges(give_up());
     daemon.watch_conntrack();
+    daemon.start_recorder();
     let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
 
     let (stopping, stopped) = watch::channel(false);

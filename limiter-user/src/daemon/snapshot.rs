@@ -12,6 +12,7 @@ use crate::{
     control::protocol::BreakerState,
     dataplane::{Attachment, CounterRow},
     policy::Names,
+    recorder::Figures,
     witness::Sight,
 };
 
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub faults: usize,
     /// Seconds since the date of each preset in use.
     pub preset_ages_s: Vec<(&'static str, u64)>,
+    /// What the flight recorder has written.
+    pub recorder: Figures,
     /// When it was read.
     pub now: Now,
     /// What the witness has seen.
@@ -116,6 +119,7 @@ impl Daemon {
                 .map(|(preset, age)| (preset.name, age.as_secs()))
                 .collect(),
             sight: self.sight(),
+            recorder: self.events.figures(),
             now,
             conntrack: self.conntrack.view(),
             recount_age_s: self

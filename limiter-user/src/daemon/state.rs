@@ -12,6 +12,7 @@ use crate::{
     control::error::{Kind, RequestError},
     dataplane::{Dataplane, DataplaneError, Fallback, First, Inherited},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
+    recorder::{EventKind, Events},
     state::KeptRules,
     witness::Witness,
 };
@@ -214,6 +215,7 @@ pub struct Daemon {
     pub(super) interface_changes: u64,
     pub(super) reload_error: Option<String>,
     pub(super) reloads: Reloads,
+    pub(super) events: Events,
     pub(super) started: Now,
     stopped: bool,
 }
@@ -258,6 +260,7 @@ impl Daemon {
             reload_error,
             interface_changes: 0,
             reloads: Reloads::default(),
+            events: Events::default(),
             started: now,
             stopped: false,
         };
@@ -303,6 +306,9 @@ impl Daemon {
         let fallback = before.map(|(trial, policy)| Fallback { policy, at_ns: trial.until_ns });
         self.dataplane.apply(&compiled, fallback)?;
         tracing::info!(revision, prefixes = compiled.prefixes.len(), "policy in force");
+        let (prefixes, hash) = (compiled.prefixes.len(), intent.config.hash());
+        let text = format!("revision {revision} in force: configuration {hash}, {prefixes} prefixes");
+        self.events.note(EventKind::Policy, None, text);
         self.intent = intent;
         self.trial = trial;
         self.ids = ids;
@@ -320,6 +326,7 @@ impl Daemon {
             return;
         }
         tracing::info!(addresses = found.len(), "own addresses changed");
+        self.events.note(EventKind::Host, None, format!("own addresses changed: {} by now", found.len()));
         let told = self.dataplane.set_local_addresses(&found).map_err(ChangeError::from);
         let changed = told.and_then(|()| self.change(now, |intent| intent.local = found));
         self.faults.note("own addresses", changed);
@@ -328,14 +335,26 @@ impl Daemon {
     /// Ends the daemon's work: everything is detached, unless the configuration wants it kept.
     pub fn stop(&mut self) {
         self.stopped = true;
+        let what = self.let_go();
+        self.events.note(EventKind::Stop, None, format!("limiterd stopped: {what}"));
+        self.events.finish();
+    }
+
+    /// Detaches everything that is not to be kept; says what came of it.
+    fn let_go(&mut self) -> String {
         if self.intent.config.runtime.keep_on_exit {
             tracing::warn!("stopping; everything stays attached and goes on limiting");
-            return;
+            return "everything stays attached and goes on limiting".to_owned();
         }
         match self.dataplane.detach() {
-            Ok(()) => tracing::info!("stopping; everything is detached"),
+            Ok(()) => {
+                tracing::info!("stopping; everything is detached");
+                "everything is detached".to_owned()
+            }
             Err(error) => {
-                tracing::error!(error = chain(&error), "stopping; not everything could be detached");
+                let error = chain(&error);
+                tracing::error!(error, "stopping; not everything could be detached");
+                format!("not everything could be detached: {error}")
             }
         }
     }

@@ -87,7 +87,7 @@ impl Daemon {
     /// Returns what is not as it should be with the daemon as a whole.
     fn findings(&self, snapshot: &Snapshot) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.panic_finding().map(Finding::failing).into_iter().collect();
-        findings.extend(self.faults.sentences().map(Finding::failing));
+        findings.extend(self.faults.standing().map(|(health, text)| Finding { health, text }));
         let wanted = self.intent.config.attach != Attach::None && self.panicked.is_none();
         let attached = |attachment: &&Attachment| attachment.mode != AttachMode::None;
         if wanted && !snapshot.attachments.iter().any(|attachment| attached(&attachment)) {

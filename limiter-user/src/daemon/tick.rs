@@ -1,6 +1,6 @@
 //! What the daemon does every second and every ten.
 
-use crate::{chain::chain, clock::Now};
+use crate::{chain::chain, clock::Now, recorder::EventKind};
 
 use super::{Daemon, usage::Counts};
 
@@ -24,6 +24,7 @@ impl Daemon {
             self.guard(now);
             self.canaries(now);
         }
+        self.record(now);
     }
 
     /// Counts open connections anew and corrects what has drifted.
@@ -51,6 +52,8 @@ impl Daemon {
                 delta = drift.delta,
                 "a count of connections has drifted; correcting it"
             );
+            let text = format!("a count of {source} drifted; corrected by {:+}", drift.delta);
+            self.events.note(EventKind::Drift, Some(service), text);
             if let Err(error) = self.dataplane.correct(drift.key, drift.delta) {
                 tracing::error!(service, source, error = chain(&error), "drift could not be corrected");
             }
@@ -75,6 +78,8 @@ impl Daemon {
         self.keep_rules();
         for rule in self.faults.note("end of rules", ended).into_iter().flatten() {
             tracing::info!(prefix = %rule.prefix, verb = %rule.verb, service = rule.service, note = rule.note, "rule ended");
+            let text = format!("{} {} ended", rule.verb, rule.prefix);
+            self.events.note(EventKind::Rule, rule.service.as_deref(), text);
         }
     }
 }

@@ -10,6 +10,7 @@ use limiter_common::{
 
 use crate::{
     clock::Now,
+    config::SourceLengths,
     control::{
         error::RequestError,
         protocol::{Top, TopBy, TopQuery, TopSource},
@@ -101,12 +102,16 @@ impl Daemon {
 
     /// Returns a source as people write it: an address where it is one, else a prefix.
     pub(super) fn source_name(&self, key: SourceKey) -> String {
-        let address = IpAddr::from(key.addr);
-        let lengths = self.intent.config.source;
-        match key.addr.family() {
-            Family::V4 if lengths.ipv4 < 32 => format!("{address}/{}", lengths.ipv4),
-            Family::V6 if lengths.ipv6 < 128 => format!("{address}/{}", lengths.ipv6),
-            _ => address.to_string(),
-        }
+        source_name(key, self.intent.config.source)
+    }
+}
+
+/// Returns a source as people write it, given what makes one up.
+pub(crate) fn source_name(key: SourceKey, lengths: SourceLengths) -> String {
+    let address = IpAddr::from(key.addr);
+    match key.addr.family() {
+        Family::V4 if lengths.ipv4 < 32 => format!("{address}/{}", lengths.ipv4),
+        Family::V6 if lengths.ipv6 < 128 => format!("{address}/{}", lengths.ipv6),
+        _ => address.to_string(),
     }
 }

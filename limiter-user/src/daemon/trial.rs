@@ -15,10 +15,16 @@ use crate::{
         protocol::{ApplyRequest, DiffAnswer, DiffRequest, Health, PolicyChange},
     },
     policy::{self, CompileError, Compiled, Ids},
+    recorder::EventKind,
     state::{Probation, StoredConfig},
 };
 
-use super::{Daemon, lasting::Notice, reload::warn_about, state::Intent};
+use super::{
+    Daemon,
+    lasting::Notice,
+    reload::{summary, warn_about},
+    state::Intent,
+};
 
 /// The shortest and the longest probation. Shorter ones end before anybody has looked, longer ones
 /// are forgotten.
@@ -114,6 +120,8 @@ impl Daemon {
             return Err(error.into());
         }
         tracing::warn!(hash, who, seconds, "a configuration is on probation");
+        let text = format!("{who} applied {hash}, on probation for {seconds} s: {}", summary(&changes));
+        self.events.note(EventKind::Policy, None, text);
         self.look_at_interfaces();
         warn_about(&self.intent.config);
         let confirm_within_s = Some(seconds);
@@ -144,6 +152,8 @@ impl Daemon {
         // All of it by one write: half of it would let the file bring back what was replaced.
         let not_saved = self.keep_policy();
         tracing::info!(who, hash = self.intent.config.hash(), "the configuration is confirmed");
+        let text = format!("{who} confirmed {}", self.intent.config.hash());
+        self.events.note(EventKind::Policy, None, text);
         Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s: None })
     }
 
@@ -183,6 +193,7 @@ impl Daemon {
         tracing::error!(hash = tried.hash(), "a configuration {why}; the one before it is in force again");
         let text =
             format!("the configuration {} {why}: the policy before it is in force again", tried.hash());
+        self.events.note(EventKind::Policy, None, text.clone());
         self.lasting.notices.push(Notice { health: Health::Degraded, text, until_policy: true });
         self.lasting.policy.reject(&tried.file.text, why);
         self.keep_policy();

@@ -161,7 +161,7 @@ impl Store {
 }
 
 /// Makes a directory for its owner alone, if there is none.
-fn make_directory(directory: &Path) -> Result<(), WriteError> {
+pub(crate) fn make_directory(directory: &Path) -> Result<(), WriteError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod class;
+mod recorder;
 mod service;
 mod witness;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 pub use breaker::BreakerSettings;
 pub use class::{Class, ClassPrefix, ClassTreatment};
+pub use recorder::RecorderSettings;
 pub use service::{Mode, Period, QuotaSetting, RefuseWith, Service};
 pub use witness::{Upstream, WitnessSettings};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub witness: WitnessSettings,
     /// What the mail server needs, in the order of the file.
     pub upstreams: Vec<Upstream>,
+    /// What is recorded, and for how long.
+    pub recorder: RecorderSettings,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
     /// The classes, in the order of the file.

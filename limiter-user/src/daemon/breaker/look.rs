@@ -18,6 +18,7 @@ use crate::{
     control::protocol::BreakerState,
     daemon::Daemon,
     policy::Classes,
+    recorder::EventKind,
 };
 
 use super::{
@@ -193,7 +194,8 @@ impl Daemon {
         for service in guarded.iter().filter(|_| settings.enabled) {
             let state = self.breakers.states.entry(service.name.clone()).or_default();
             if let Some(change) = state.step(trips.remove(&service.id), settings, now_s) {
-                report(&service.name, state, change, now_s);
+                let text = report(&service.name, state, change, now_s);
+                self.events.note(EventKind::Breaker, Some(&service.name), text);
             }
         }
     }
@@ -235,8 +237,8 @@ impl Daemon {
     }
 }
 
-/// Logs what changed; whoever reads only that must know what happens and what helps.
-fn report(service: &str, state: &State, change: Change, now_s: u64) {
+/// Logs what changed, and returns it in words; whoever reads only that must know what happens and what helps.
+fn report(service: &str, state: &State, change: Change, now_s: u64) -> String {
     match (change, state) {
         (Change::Opened, State::Open { why, retry_at_s }) => {
             let (helps, retry_in_s) = (why.remedy(service), retry_at_s.saturating_sub(now_s));
@@ -247,6 +249,7 @@ fn report(service: &str, state: &State, change: Change, now_s: u64) {
                 retry_in_s,
                 "circuit breaker open: limits of single sources only observe"
             );
+            format!("opened: limits of single sources only observe, since {}", why.sentence())
         }
         (Change::StayedOpen, State::Open { why, retry_at_s }) => {
             let retry_in_s = retry_at_s.saturating_sub(now_s);
@@ -256,9 +259,16 @@ fn report(service: &str, state: &State, change: Change, now_s: u64) {
                 retry_in_s,
                 "circuit breaker stays open: most would be refused again"
             );
+            format!("stays open: {}", why.sentence())
         }
-        (Change::Tried, _) => tracing::warn!(service, "circuit breaker on trial: limits are enforced again"),
-        _ => tracing::warn!(service, "circuit breaker closed: limits are enforced"),
+        (Change::Tried, _) => {
+            tracing::warn!(service, "circuit breaker on trial: limits are enforced again");
+            "on trial: limits are enforced again".to_owned()
+        }
+        _ => {
+            tracing::warn!(service, "circuit breaker closed: limits are enforced");
+            "closed: limits are enforced".to_owned()
+        }
     }
 }
 

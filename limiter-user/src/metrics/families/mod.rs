@@ -4,6 +4,7 @@
 //! `OpenMetrics` adds them. docs/metrics.md explains each family; a test compares.
 
 mod judgement;
+mod recorder;
 mod witness;
 
 use limiter_common::{addr::Family as IpFamily, verdict::Verdict, witness::FirstBytes};
@@ -69,6 +70,7 @@ pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(daemon(snapshot));
     families.extend(judgement::families(&snapshot.judgement));
     families.extend(conntrack::families(snapshot));
+    families.extend(recorder::recorder(snapshot));
     families
 }
 

@@ -14,6 +14,7 @@ mod class;
 mod files;
 mod host;
 mod keys;
+mod recorder;
 mod service;
 mod syntax;
 mod witness;
@@ -63,6 +64,7 @@ pub(crate) fn all() -> Vec<Broken> {
         host::CASES,
         breaker::CASES,
         witness::CASES,
+        recorder::CASES,
         service::CASES,
         class::CASES,
     ]
