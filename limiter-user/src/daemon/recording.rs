@@ -48,6 +48,9 @@ impl Daemon {
         for text in self.faults.news() {
             self.events.note(EventKind::Fault, None, text);
         }
+        for happening in self.conntrack_happened() {
+            self.events.note(EventKind::Conntrack, None, happening.what.sentence());
+        }
         let settings = self.intent.config.recorder;
         let Some(recorder) = self.events.recorder() else { return };
         recorder.follow(settings);

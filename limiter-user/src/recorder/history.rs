@@ -84,8 +84,8 @@ pub fn history(path: &Path, query: &HistoryQuery) -> Result<History, ReadError> 
 
 /// Returns the services that anything is recorded of, in alphabetical order.
 fn services(series: &[Series]) -> Vec<String> {
-    let of_mode = series.iter().filter(|series| series.name == "limiter_mode");
-    let mut names: Vec<String> = of_mode.filter_map(|series| series.labels.get("service").cloned()).collect();
+    let mut names: Vec<String> =
+        series.iter().filter_map(|series| series.labels.get("service").cloned()).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -76,8 +76,8 @@ fn event(at_s: u64, kind: EventKind, service: Option<&str>) -> Event {
 }
 
 fn query(from_s: u64, until_s: u64) -> HistoryQuery {
-    let (from_ms, until_ms) = (START_MS + from_s * 1_000, START_MS + until_s * 1_000);
-    HistoryQuery { from_ms, until_ms, service: None, at_ms: None }
+    let at = |second| START_MS + second * 1_000;
+    HistoryQuery { from_ms: at(from_s), until_ms: at(until_s), service: None, at_ms: None }
 }
 
 /// What a scrape of one service would hold.
