@@ -22,7 +22,7 @@ impl Default for RecorderSettings {
         Self {
             enabled: true,
             keep: Duration::from_hours(14 * 24),
-            // A busy host writes 5 MiB a day: 14 days with room for an attack that lasts.
+            // A busy host writes 6 MiB a day: 14 days with room for an attack that lasts.
             size_max: 256 << 20,
             interval: Duration::from_secs(10),
         }
