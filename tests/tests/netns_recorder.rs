@@ -43,9 +43,23 @@ fn history(daemon: &Daemon<'_>) -> Value {
     daemon.ctl_json(&["history", "--since", "10m", "--state-dir", &state_dir(daemon)])
 }
 
-/// What a line of the first service counted.
+/// Waits until something is recorded.
+#[track_caller]
+fn wait_for_a_record(daemon: &Daemon<'_>) {
+    wait::until("a record is made", PATIENCE, || {
+        daemon.ctl(&["history"]).status.success() && history(daemon)["records"].as_u64() > Some(0)
+    });
+}
+
+/// What is told of the service of these tests.
+fn smtp(history: &Value) -> &Value {
+    let mut services = history["services"].as_array().into_iter().flatten();
+    services.find(|service| service["service"] == "smtp").unwrap_or(&Value::Null)
+}
+
+/// What a line of it counted.
 fn total(history: &Value, what: &str) -> f64 {
-    let lines = history["services"][0]["lines"].as_array().into_iter().flatten();
+    let lines = smtp(history)["lines"].as_array().into_iter().flatten();
     let mut of = lines.filter(|line| line["what"] == what);
     of.next().and_then(|line| line["total"].as_f64()).unwrap_or_default()
 }
@@ -70,7 +84,7 @@ fn what_happened_is_told() {
     let bed = Bed::new();
     let _server = scene::server(&bed);
     let mut daemon = Daemon::start(&bed.server, &config());
-    wait::until("a record before", PATIENCE, || history(&daemon)["records"].as_u64() > Some(0));
+    wait_for_a_record(&daemon);
     let burst = scene::connect(&bed, 5);
     assert_eq!(burst.greeted(), LIMIT);
     daemon.ctl_json(&["mode", "observe", "--service", "smtp"]);
@@ -115,13 +129,13 @@ fn a_page_of_a_moment() {
     let _server = scene::server(&bed);
     let daemon = Daemon::start(&bed.server, &config());
     let client = bed.client().ipv4().to_string();
-    wait::until("a record before", PATIENCE, || history(&daemon)["records"].as_u64() > Some(0));
+    wait_for_a_record(&daemon);
     daemon.ctl_json(&["deny", "198.51.100.1", "--service", "smtp"]);
     let _burst = scene::connect(&bed, 5);
     // Sources come by the minute.
     wait::until("the sources are recorded", PATIENCE * 4, || {
-        let history = history(&daemon);
-        let mut sources = history["services"][0]["sources"].as_array().into_iter().flatten();
+        let told = daemon.ctl_json(&["report", "--at", "1s", "--window", "20m"]);
+        let mut sources = smtp(&told)["sources"].as_array().into_iter().flatten();
         sources.any(|source| source["source"] == client.as_str())
     });
     let page = daemon.ctl(&["report", "--at", "1s", "--window", "20m"]);
@@ -215,7 +229,7 @@ fn a_damaged_recording_is_put_aside() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
     let mut daemon = Daemon::start(&bed.server, &config());
-    wait::until("a record", PATIENCE, || history(&daemon)["records"].as_u64() > Some(0));
+    wait_for_a_record(&daemon);
     assert!(daemon.stop().success());
     let path = recording(&daemon);
     fs::write(&path, b"nothing that SQLite knows ".repeat(1_000)).expect("it is the test's own");
@@ -228,7 +242,7 @@ fn a_damaged_recording_is_put_aside() {
     });
     assert!(aside.exists());
     assert_eq!(daemon.get("/healthz").0, 200, "nobody is refused for it");
-    wait::until("recording has begun anew", PATIENCE, || history(&daemon)["records"].as_u64() > Some(0));
+    wait_for_a_record(&daemon);
 }
 
 /// A recorder that is switched off by a reload stops writing, and goes on when it is switched on again.
@@ -243,9 +257,5 @@ fn a_reload_is_followed() {
     assert_eq!(daemon.ctl(&["history"]).status.code(), Some(1));
     daemon.configure(&config());
     daemon.ctl_json(&["reload"]);
-    wait::until("a record", PATIENCE, || {
-        recording(&daemon).exists()
-            && daemon.ctl(&["history"]).status.success()
-            && history(&daemon)["records"].as_u64() > Some(0)
-    });
+    wait_for_a_record(&daemon);
 }

@@ -63,7 +63,7 @@ pub(super) fn query(since: &str, until: &str, service: Option<String>) -> Result
         let window = format!("from {} to {} is no window", utc_ms(from_ms), utc_ms(until_ms));
         return Err(HistoryError::Window(window));
     }
-    Ok(HistoryQuery { from_ms, until_ms, service, at_ms: None })
+    Ok(HistoryQuery { from_ms, until_ms, service, at_ms: None, sources: false })
 }
 
 /// Returns the question for a moment and what is around it.
@@ -78,7 +78,7 @@ pub(super) fn query_around(
     let wide = wide.ok_or_else(|| HistoryError::Window(format!("`{window}` is no window")))?;
     let half_ms = millis(wide) / 2;
     let (from_ms, until_ms) = (at_ms.saturating_sub(half_ms), at_ms.saturating_add(half_ms));
-    Ok(HistoryQuery { from_ms, until_ms, service, at_ms: Some(at_ms) })
+    Ok(HistoryQuery { from_ms, until_ms, service, at_ms: Some(at_ms), sources: true })
 }
 
 /// Asks the daemon, or reads its file and says so.

@@ -138,8 +138,7 @@ fn try_open(path: &Path) -> rusqlite::Result<Result<Connection, Useless>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
-    let is_new: bool =
-        connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_new = is_empty(&connection)?;
     if is_new {
         // Before the first table; pages of what was pruned can be given back then.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -167,20 +166,36 @@ fn try_open(path: &Path) -> rusqlite::Result<Result<Connection, Useless>> {
     Ok(Ok(connection))
 }
 
+/// What a reader finds.
+pub(super) enum Found {
+    /// A recording.
+    Recording(Connection),
+    /// A file in which nothing is yet: it is being made.
+    Nothing,
+    /// A file of no use, and why.
+    Useless(String),
+}
+
 /// Opens the file for reading.
 ///
 /// # Errors
 ///
-/// A sentence when it is of no use.
-pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
+/// When SQLite cannot.
+pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Found> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     Ok(match look_at(&connection)? {
-        Ok(()) => Ok(connection),
-        Err(Useless::Damaged(why)) => Err(why),
-        Err(Useless::Newer(schema)) => Err(format!("it has schema {schema}, of a newer limiterd")),
+        Ok(()) => Found::Recording(connection),
+        Err(_) if is_empty(&connection)? => Found::Nothing,
+        Err(Useless::Damaged(why)) => Found::Useless(why),
+        Err(Useless::Newer(schema)) => Found::Useless(format!("it has schema {schema}, of a newer limiterd")),
     })
+}
+
+/// Whether there is no table in it.
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
 }
 
 /// Looks whether a file is a recorder's, of a schema that is known.

@@ -48,7 +48,7 @@ pub fn history(path: &Path, query: &HistoryQuery) -> Result<History, ReadError> 
         trends.take(record_ms, bytes)
     })?;
     let (events, events_left_out) = reader.events(window, service, EVENTS)?;
-    let sources = reader.sources(window, service, SOURCES)?;
+    let sources = if query.sources { reader.sources(window, service, SOURCES)? } else { Vec::new() };
     let lines = lines(&trends);
     let mut services: Vec<HistoryService> = names
         .iter()

@@ -11,7 +11,13 @@ use std::{
 
 use rusqlite::{Connection, params};
 
-use super::{database, encoding::BadRecord, loaded, minute::SourceRow, stored};
+use super::{
+    database::{self, Found},
+    encoding::BadRecord,
+    loaded,
+    minute::SourceRow,
+    stored,
+};
 
 /// Why nothing can be read.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +109,9 @@ impl Reader {
         }
         let useless = |why| ReadError::Useless { path: path.to_owned(), why };
         let connection = match database::open_to_read(path) {
-            Ok(opened) => opened.map_err(useless)?,
+            Ok(Found::Recording(connection)) => connection,
+            Ok(Found::Nothing) => return Err(ReadError::Absent { path: path.to_owned() }),
+            Ok(Found::Useless(why)) => return Err(useless(why)),
             Err(error) if database::is_damage(&error) => return Err(useless(error.to_string())),
             Err(error) => return Err(error.into()),
         };

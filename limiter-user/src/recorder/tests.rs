@@ -77,7 +77,7 @@ fn event(at_s: u64, kind: EventKind, service: Option<&str>) -> Event {
 
 fn query(from_s: u64, until_s: u64) -> HistoryQuery {
     let at = |second| START_MS + second * 1_000;
-    HistoryQuery { from_ms: at(from_s), until_ms: at(until_s), service: None, at_ms: None }
+    HistoryQuery { from_ms: at(from_s), until_ms: at(until_s), service: None, at_ms: None, sources: true }
 }
 
 /// What a scrape of one service would hold.
@@ -330,6 +330,9 @@ fn an_absent_recording_is_said_to_be_absent() {
     let directory = tempfile::tempdir().unwrap();
     let absent = history(&directory.path().join(FILE), &query(0, 60));
     assert!(matches!(absent, Err(ReadError::Absent { .. })), "{absent:?}");
+    fs::write(directory.path().join(FILE), "").unwrap();
+    let unmade = history(&directory.path().join(FILE), &query(0, 60));
+    assert!(matches!(unmade, Err(ReadError::Absent { .. })), "it is being made: {unmade:?}");
     let recording = Recording::new();
     assert_eq!(recording.read(0, 60).records, 0);
 }

@@ -20,6 +20,9 @@ pub struct HistoryQuery {
     /// The moment that [`History::state`] is of; the end of the window without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
+    /// Whether sources are wanted, too: adding up those of weeks takes seconds.
+    #[serde(default)]
+    pub sources: bool,
 }
 
 /// A window of the recording.
@@ -67,7 +70,7 @@ pub struct HistoryService {
     pub service: String,
     /// Rates and levels over the window.
     pub lines: Vec<HistoryLine>,
-    /// The sources with most refused, then most new, then most open connections; at most ten.
+    /// The sources with most refused, then most new, then most open connections; at most ten, and none unless asked for.
     pub sources: Vec<HistorySource>,
 }
 
