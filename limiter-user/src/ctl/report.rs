@@ -160,7 +160,7 @@ fn hints(history: &History, at_ms: u64) -> Vec<String> {
             hints.push(format!("The kernel dropped packets of {name}: `limiterctl drops` says why."));
         }
         if total("refused") > 0.0 {
-            let who = service.sources.first().map(|source| source.source.as_str()).unwrap_or("ADDRESS");
+            let who = service.sources.first().map_or("ADDRESS", |source| source.source.as_str());
             let address = who.split('/').next().unwrap_or(who);
             hints.push(format!(
                 "{name} refused {}: `limiterctl top --service {name} --by refused` for who, `limiterctl check {address}` for why.",

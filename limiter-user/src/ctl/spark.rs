@@ -3,6 +3,9 @@
 /// From nothing to the highest; nothing has a bar of its own, so that one event in an hour shows.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
+/// Bars above nothing.
+const STEPS: f64 = 7.0;
+
 /// Returns points as bars, up to the highest of them; a gap where nothing was recorded.
 pub(super) fn line(points: &[Option<f64>]) -> String {
     let max = points.iter().flatten().copied().fold(0.0, f64::max);
@@ -10,9 +13,8 @@ pub(super) fn line(points: &[Option<f64>]) -> String {
         None => ' ',
         Some(value) if *value <= 0.0 => BARS[0],
         Some(value) => {
-            let steps = (BARS.len() - 1) as f64;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 7")]
-            let height = (value / max * steps).ceil().clamp(1.0, steps) as usize;
+            let height = (value / max * STEPS).ceil().clamp(1.0, STEPS) as usize;
             BARS[height]
         }
     };

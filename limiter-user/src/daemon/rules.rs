@@ -72,7 +72,7 @@ impl Daemon {
         }
         let removed = self.change(now, |intent| intent.rules.remove(prefix, service))?;
         tracing::info!(%prefix, service, who, rules = removed.len(), "rules removed");
-        self.events.note(EventKind::Rule, service.as_deref(), format!("{prefix} removed by {who}"));
+        self.events.note(EventKind::Rule, service, format!("{prefix} removed by {who}"));
         let not_saved = self.keep_rules();
         let removed = removed.iter().map(|rule| self.view_of_runtime(rule, now)).collect();
         Ok(RuleRemoval { removed, revision: self.revision(), not_saved })

@@ -53,7 +53,7 @@ CREATE INDEX events_at ON events (at);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// SQLite does not do it.
+    /// `SQLite` does not do it.
     #[error("{} takes no records", path.display())]
     Sqlite {
         /// The file.
@@ -125,10 +125,9 @@ pub fn open(path: &Path) -> Result<(Connection, Option<String>), StoreError> {
     };
     let aside = put_aside(path, suffix)?;
     make_file(path)?;
-    let connection = match try_open(path).map_err(sqlite)? {
-        Ok(connection) => connection,
+    let Ok(connection) = try_open(path).map_err(sqlite)? else {
         // A file that was made a moment ago is as good as it gets.
-        Err(_) => return Err(sqlite(rusqlite::Error::InvalidQuery)),
+        return Err(sqlite(rusqlite::Error::InvalidQuery));
     };
     let (path, aside) = (path.display(), aside.display());
     Ok((connection, Some(format!("{path} {why}: it is kept as {aside}, and recording has begun anew"))))
@@ -180,7 +179,7 @@ pub(super) enum Found {
 ///
 /// # Errors
 ///
-/// When SQLite cannot.
+/// When `SQLite` cannot.
 pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Found> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -219,7 +218,7 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Makes an empty file for its owner alone where there is none; SQLite gives its log the same mode.
+/// Makes an empty file for its owner alone where there is none; `SQLite` gives its log the same mode.
 fn make_file(path: &Path) -> Result<(), StoreError> {
     let system = |step| move |source| StoreError::System { step, path: path.to_owned(), source };
     if let Some(directory) = path.parent() {

@@ -38,7 +38,7 @@ impl Figure {
     }
 }
 
-/// A record that does not decode: damage that SQLite did not see.
+/// A record that does not decode: damage that `SQLite` did not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a record is damaged")]
 pub struct BadRecord;

@@ -126,31 +126,35 @@ fn place(what: &str) -> usize {
     order.iter().position(|word| *word == family).unwrap_or(order.len())
 }
 
-/// Returns which line of which service a series belongs to.
-fn meaning(series: &Series, service: Option<&str>) -> Option<(Key, Measure)> {
+/// Returns which lines of which service a series belongs to.
+fn meaning(series: &Series, service: Option<&str>) -> Option<(Vec<Key>, Measure)> {
     let label = |name: &str| series.labels.get(name).map(String::as_str).unwrap_or_default();
     let of = series.labels.get("service")?;
     if service.is_some_and(|service| service != of) {
         return None;
     }
+    let reason = |what: &str| vec![format!("{what}: {}", label("reason"))];
+    let only = |what: &str| vec![what.to_owned()];
     let (what, measure) = match series.name.as_str() {
-        "limiter_packets_total" => match (label("verdict"), label("point")) {
-            // Who is let in is counted at `syn` and again at `gate`.
-            ("pass", "gate") => ("accepted".to_owned(), Measure::Rate),
-            ("refuse", _) => (format!("refused: {}", label("reason")), Measure::Rate),
-            ("would_refuse", _) => ("would refuse".to_owned(), Measure::Rate),
-            _ => return None,
-        },
-        "limiter_connections" => ("open".to_owned(), Measure::Level),
-        "limiter_kernel_drops_total" => (format!("kernel drops: {}", label("reason")), Measure::Rate),
-        "limiter_established_drops_total" => {
-            (format!("established drops: {}", label("reason")), Measure::Rate)
+        "limiter_packets_total" => {
+            let what = match (label("verdict"), label("point")) {
+                // Who is let in is counted at `syn` and again at `gate`.
+                ("pass", "gate") => only("accepted"),
+                ("refuse", _) => reason("refused"),
+                ("would_refuse", "gate") => vec!["accepted".to_owned(), "would refuse".to_owned()],
+                ("would_refuse", _) => only("would refuse"),
+                _ => return None,
+            };
+            (what, Measure::Rate)
         }
-        "limiter_silent_connections" => ("silent".to_owned(), Measure::Level),
-        "limiter_retransmits_total" => ("retransmits".to_owned(), Measure::Rate),
+        "limiter_connections" => (only("open"), Measure::Level),
+        "limiter_kernel_drops_total" => (reason("kernel drops"), Measure::Rate),
+        "limiter_established_drops_total" => (reason("established drops"), Measure::Rate),
+        "limiter_silent_connections" => (only("silent"), Measure::Level),
+        "limiter_retransmits_total" => (only("retransmits"), Measure::Rate),
         _ => return None,
     };
-    Some(((of.clone(), what), measure))
+    Some((what.into_iter().map(|what| (of.clone(), what)).collect(), measure))
 }
 
 /// Returns what was in force at a record.

@@ -1,7 +1,7 @@
 //! The flight recorder: what happened on this host, kept for whoever asks later.
 //!
 //! All counters every few seconds, the sources with most of something every
-//! minute, and every event, in one SQLite file under the state directory
+//! minute, and every event, in one `SQLite` file under the state directory
 //! (ADR 0010). A thread of its own writes it: a slow disk holds neither the
 //! packet path nor a scrape.
 //!
@@ -40,12 +40,12 @@ pub use thread::{Figures, Recorder};
 /// The file, under the state directory.
 pub const FILE: &str = "recorder.db";
 
-/// Returns a number as SQLite keeps it; nothing here comes near the end of it.
+/// Returns a number as `SQLite` keeps it; nothing here comes near the end of it.
 fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Returns a number that SQLite kept.
+/// Returns a number that `SQLite` kept.
 fn loaded(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

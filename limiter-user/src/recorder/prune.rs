@@ -2,7 +2,7 @@
 //!
 //! The file may take what `size_max` leaves beside its log. Rows are removed a
 //! slice of time at a time until nine tenths of that are used, so that the next
-//! records find room; SQLite's own limit on pages holds whatever happens.
+//! records find room; `SQLite`'s own limit on pages holds whatever happens.
 
 use std::{collections::HashSet, path::Path};
 

@@ -46,7 +46,7 @@ pub enum ReadError {
         /// Why.
         why: String,
     },
-    /// SQLite does not read it.
+    /// `SQLite` does not read it.
     #[error("the recording cannot be read")]
     Sqlite(#[from] rusqlite::Error),
     /// A record makes no sense.

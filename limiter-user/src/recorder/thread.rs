@@ -258,14 +258,14 @@ impl Writer {
                     }
                     match after {
                         Some(message) => self.take(message),
-                        None => self.write(Batch::default()),
+                        None => self.write(&Batch::default()),
                     }
                 }
                 other => self.take(other),
             }
         }
         if !self.events.is_empty() {
-            self.write(Batch::default());
+            self.write(&Batch::default());
         }
     }
 
@@ -274,17 +274,17 @@ impl Writer {
             Message::Settings(settings) => self.settings = settings,
             Message::Event(event) => {
                 self.keep(event);
-                self.write(Batch::default());
+                self.write(&Batch::default());
             }
             Message::Counters(snapshot) => {
                 let families = families(&snapshot);
                 let counters = Some((snapshot.now.unix_ms, families.as_slice()));
-                self.write(Batch { counters, ..Batch::default() });
+                self.write(&Batch { counters, ..Batch::default() });
             }
             Message::Minute(minute) => {
                 let rows = self.minutes.take(&minute);
                 self.shared.minute_waits.store(false, Ordering::Release);
-                self.write(Batch { sources: Some((minute.at_ms, &rows)), ..Batch::default() });
+                self.write(&Batch { sources: Some((minute.at_ms, &rows)), ..Batch::default() });
             }
         }
     }
@@ -298,10 +298,10 @@ impl Writer {
     }
 
     /// Writes what there is, with the events that wait.
-    fn write(&mut self, batch: Batch<'_>) {
+    fn write(&mut self, batch: &Batch<'_>) {
         let others = u64::from(batch.counters.is_some()) + u64::from(batch.sources.is_some());
         let waiting: Vec<Event> = self.events.iter().cloned().collect();
-        let batch = Batch { events: &waiting, ..batch };
+        let batch = Batch { events: &waiting, ..*batch };
         match self.try_write(&batch) {
             Ok(()) => {
                 self.shared.written.fetch_add(others + waiting.len() as u64, Ordering::Relaxed);

@@ -43,6 +43,19 @@ impl Line {
         Self { measure, total: 0.0, steps: vec![None; steps], level: 0.0 }
     }
 
+    /// Adds what a series has grown by since the record before; `step` is that of the record, if within the window.
+    fn add(&mut self, grown: f64, step: Option<usize>) {
+        match self.measure {
+            Measure::Level => self.level += grown,
+            Measure::Rate => {
+                if let Some(slot) = step.and_then(|step| self.steps.get_mut(step)) {
+                    *slot = Some(slot.unwrap_or_default() + grown);
+                    self.total += grown;
+                }
+            }
+        }
+    }
+
     /// Returns its points: rates per second, or levels.
     #[must_use]
     pub fn points(&self, step_ms: u64) -> Vec<Option<f64>> {
@@ -65,8 +78,8 @@ pub struct Trends {
     pub step_ms: u64,
     /// The lines.
     pub lines: BTreeMap<Key, Line>,
-    /// Which line a series belongs to.
-    belongs: HashMap<u32, Key>,
+    /// Which lines a series belongs to.
+    belongs: HashMap<u32, (Vec<Key>, Measure)>,
     /// The last value of each series that belongs somewhere, kept over its absence.
     last: HashMap<u32, f64>,
     /// Records within the window.
@@ -82,16 +95,18 @@ impl Trends {
     pub fn new(
         (from_ms, until_ms): (u64, u64),
         series: &[Series],
-        meaning: impl Fn(&Series) -> Option<(Key, Measure)>,
+        meaning: impl Fn(&Series) -> Option<(Vec<Key>, Measure)>,
     ) -> Self {
         let span_ms = until_ms.saturating_sub(from_ms).max(1);
         let step_ms = span_ms.div_ceil(POINTS).max(STEP_MIN_MS).next_multiple_of(1_000);
         let steps = usize::try_from(span_ms.div_ceil(step_ms)).unwrap_or_default();
         let (mut lines, mut belongs) = (BTreeMap::new(), HashMap::new());
         for series in series {
-            if let Some((key, measure)) = meaning(series) {
-                lines.entry(key.clone()).or_insert_with(|| Line::new(measure, steps));
-                belongs.insert(series.id, key);
+            if let Some((keys, measure)) = meaning(series) {
+                for key in &keys {
+                    lines.entry(key.clone()).or_insert_with(|| Line::new(measure, steps));
+                }
+                belongs.insert(series.id, (keys, measure));
             }
         }
         Self { from_ms, step_ms, lines, belongs, last: HashMap::new(), records: 0, begun: false, steps }
@@ -107,39 +122,19 @@ impl Trends {
         let step = step.and_then(|step| usize::try_from(step).ok()).map(|step| step.min(self.steps - 1));
         let Self { lines, belongs, last, begun, .. } = self;
         decode(samples, |series, value| {
-            let Some(line) = belongs.get(&series).and_then(|key| lines.get_mut(key)) else { return };
+            let Some((keys, measure)) = belongs.get(&series) else { return };
             let before = last.get(&series).copied();
             let now = value.map(Figure::number);
-            match line.measure {
-                Measure::Level => {
-                    line.level += now.unwrap_or_default() - before.unwrap_or_default();
-                    last.insert(series, now.unwrap_or_default());
-                }
-                Measure::Rate => {
-                    let Some(now) = now else { return };
-                    let grown = match before {
-                        // What counts from zero again has counted that much since.
-                        Some(before) => {
-                            if now >= before {
-                                now - before
-                            } else {
-                                now
-                            }
-                        }
-                        // A series appears with its first event, except in the first record of all.
-                        None => {
-                            if *begun {
-                                now
-                            } else {
-                                0.0
-                            }
-                        }
-                    };
-                    last.insert(series, now);
-                    if let Some(slot) = step.and_then(|step| line.steps.get_mut(step)) {
-                        *slot = Some(slot.unwrap_or_default() + grown);
-                        line.total += grown;
-                    }
+            let grown = match (measure, now) {
+                (Measure::Level, now) => now.unwrap_or_default() - before.unwrap_or_default(),
+                (Measure::Rate, Some(now)) => grown(before, now, *begun),
+                // What counted goes on from there if it comes back.
+                (Measure::Rate, None) => return,
+            };
+            last.insert(series, now.unwrap_or_default());
+            for key in keys {
+                if let Some(line) = lines.get_mut(key) {
+                    line.add(grown, step);
                 }
             }
         })?;
@@ -157,6 +152,18 @@ impl Trends {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns what a count has grown by; `begun` says whether there was any record before.
+fn grown(before: Option<f64>, now: f64, begun: bool) -> f64 {
+    match before {
+        Some(before) if now >= before => now - before,
+        // What counts from zero again has counted that much since, and a series appears with its first event.
+        Some(_) => now,
+        None if begun => now,
+        // In the first record of all it may be years old.
+        None => 0.0,
     }
 }
 
