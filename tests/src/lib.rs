@@ -13,6 +13,7 @@
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
 //! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
+//! | [`disk`] | a disk under the state directory that is full, or read-only |
 //! | [`record`] | what Prometheus would have seen of a run, and the alerts that fire on it |
 //! | [`replay`] | recorded outages, played against the limiter |
 //! | [`screen`], [`interrupt`] | what programs for people print, and when they are to end |
@@ -30,6 +31,7 @@
 pub mod bench;
 pub mod client;
 pub mod daemon;
+pub mod disk;
 pub mod fixture;
 pub mod frame;
 pub mod host;

@@ -4,6 +4,7 @@
 //! - `a_page_of_a_moment`: the post-mortem page
 //! - `kills_in_mid_write_cost_seconds`: twenty times `kill -9`
 //! - `a_damaged_recording_is_put_aside`
+//! - `a_full_disk_is_a_fault_until_it_passes`
 //! - `a_reload_is_followed`
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use limiter_tests::daemon::{DAEMON, Daemon};
+use limiter_tests::disk::Disk;
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, scene, wait};
 use serde_json::Value;
@@ -245,6 +247,37 @@ fn a_damaged_recording_is_put_aside() {
     assert!(aside.exists());
     assert_eq!(daemon.get("/healthz").0, 200, "nobody is refused for it");
     wait_for_a_record(&daemon);
+}
+
+/// A disk that is full costs records, is shown and takes nobody out of a balancer; what happened meanwhile
+/// is recorded when there is room again.
+#[test]
+fn a_full_disk_is_a_fault_until_it_passes() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let mut daemon = Daemon::start(&bed.server, &config());
+    assert!(daemon.stop().success());
+    let disk = Disk::mount(&daemon, 1_024);
+    daemon.start_again();
+    wait_for_a_record(&daemon);
+    let is_shown = || {
+        let status = daemon.ctl_json(&["status"]);
+        let mut found = status["findings"].as_array().into_iter().flatten();
+        found.any(|text| text.as_str().is_some_and(|text| text.starts_with("recorder: ")))
+    };
+    assert!(!is_shown());
+    disk.fill();
+    wait::until("it is shown", PATIENCE, is_shown);
+    assert_eq!(daemon.get("/healthz").0, 200, "nobody is refused for it");
+    assert!(daemon.count("limiter_recorder_lost_total", &[]) > 0);
+    disk.make_room();
+    wait::until("it has passed", PATIENCE, || !is_shown());
+    wait::until("what happened meanwhile is recorded", PATIENCE, || {
+        let faults = events(&history(&daemon), "fault");
+        faults.iter().any(|text| text.starts_with("recorder fails: "))
+            && faults.iter().any(|text| text == "recorder works again")
+    });
+    assert!(daemon.stop().success(), "and it never ended");
 }
 
 /// A recorder that is switched off by a reload stops writing, and goes on when it is switched on again.
