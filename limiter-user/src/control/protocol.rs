@@ -183,6 +183,9 @@ pub struct DaemonStatus {
     pub uptime_s: u64,
     /// The configuration file.
     pub config: String,
+    /// Where it serves metrics.
+    #[serde(default)]
+    pub metrics: Option<std::net::SocketAddr>,
     /// The release of the kernel.
     pub kernel: String,
     /// The capabilities that it has left.

@@ -81,6 +81,12 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         service: Option<String>,
     },
+    /// Hold whole dialogues through this host's own ruleset, from and to a namespace of its own; as root.
+    Selftest {
+        /// A port to talk to from outside, instead of those of the daemon's services.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        port: Vec<u16>,
+    },
     /// Show the sources with most connections.
     Top {
         /// Only this service.

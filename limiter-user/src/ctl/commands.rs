@@ -14,6 +14,7 @@ use super::{
     history::{self, HistoryError},
     panic::{self, PanicError},
     render::Render,
+    selftest,
 };
 use crate::{
     chain::chain,
@@ -25,6 +26,7 @@ use crate::{
             RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery, Verb,
         },
     },
+    selftest::SelftestError,
 };
 
 /// How a command ended.
@@ -61,6 +63,9 @@ enum CommandError {
     Direct(String),
     #[error(transparent)]
     History(HistoryError),
+    Selftest(#[from] SelftestError),
+    #[error("the selftest failed")]
+    Unwell,
     #[error("cannot read {}", path.display())]
     File {
         path: PathBuf,
@@ -109,6 +114,14 @@ impl Output<'_> {
             self.out.write_all(text(self.render, answer).as_bytes())?;
         }
         Ok(self.out.flush()?)
+    }
+
+    /// Shows how far it is, to people only.
+    fn progress(&mut self, line: &str) {
+        if !self.json {
+            // What cannot be written fails again where the answer is.
+            drop(self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()));
+        }
     }
 
     /// Shows one of many: JSON on one line, since they may never end.
@@ -193,6 +206,11 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             output.show(&drops, |render, drops| {
                 drops.drops.iter().map(|refusal| render.refusal(refusal)).collect()
             })
+        }
+        Command::Selftest { port } => {
+            let report = selftest::run(client, &port, |line| output.progress(line)).await?;
+            output.show(&report, |_, report| report.summary())?;
+            if report.well { Ok(()) } else { Err(CommandError::Unwell) }
         }
         Command::Check { address, port } => {
             let check: Check = client.get(protocol::CHECK, &CheckQuery { address, port }).await?;
@@ -284,7 +302,9 @@ fn is_closed_pipe(error: &CommandError) -> bool {
         | CommandError::Ended
         | CommandError::File { .. }
         | CommandError::History(_)
-        | CommandError::Direct(_) => false,
+        | CommandError::Direct(_)
+        | CommandError::Selftest(_)
+        | CommandError::Unwell => false,
     }
 }
 
@@ -317,6 +337,13 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
         CommandError::History(error) => {
             let (exit, remedy) = error.outcome();
             (exit, body(remedy.to_owned()))
+        }
+        CommandError::Selftest(_) => (
+            Exit::Refused,
+            body("run `limiterctl selftest` as root, one at a time, where its addresses are free".to_owned()),
+        ),
+        CommandError::Unwell => {
+            (Exit::Refused, body("each step that failed says what to look at".to_owned()))
         }
         CommandError::Direct(_) => (
             Exit::Refused,

@@ -8,6 +8,7 @@
 //! | `when`, `spark` | times as people type them, and lines of points |
 //! | `panic` | panic and resume, without a daemon too |
 //! | [`render`] | answers for people |
+//! | `selftest` | what a selftest talks to |
 //! | [`table`] | aligned columns, and colours |
 
 pub mod args;
@@ -17,6 +18,7 @@ mod panic;
 pub mod render;
 mod report;
 mod spark;
+mod selftest;
 pub mod table;
 mod when;
 

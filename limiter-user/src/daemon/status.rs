@@ -64,6 +64,7 @@ impl Daemon {
                 pid: std::process::id(),
                 uptime_s: now.monotonic_s().saturating_sub(self.started.monotonic_s()),
                 config: self.intent.config.file.path.display().to_string(),
+                metrics: Some(self.intent.config.runtime.metrics_listen),
                 kernel: self.host.kernel.clone(),
                 capabilities: privileges::held(),
                 conntrack: snapshot.conntrack.fact(),

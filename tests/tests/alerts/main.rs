@@ -17,4 +17,4 @@ mod runbook;
 
 /// What other lines of work have not brought yet: metrics and commands that rules, runbook or
 /// dashboard name already.
-const TO_COME: &[&str] = &["limiter_host_change_info", "limiterctl host", "limiterctl selftest"];
+const TO_COME: &[&str] = &["limiter_host_change_info", "limiterctl host"];
