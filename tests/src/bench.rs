@@ -5,6 +5,8 @@
 //! the mean. Rounds go through all paths in turn, so that whatever else the
 //! machine does falls on all of them alike; a path's cost is the median.
 
+pub mod mail;
+
 mod paths;
 mod table;
 

@@ -1,0 +1,302 @@
+//! What limiter costs mail: sessions per second and the time of a session, over a
+//! veth, without limiter, with it enforcing, and with the witness on top.
+//!
+//! Rounds go through all of them in turn, so that whatever else the machine does
+//! falls on all alike. Ratios are of a round, which is what is compared; a figure
+//! is the median of the rounds. The generator is Postfix' own `smtp-source`; the
+//! server is its `smtp-sink`, which does nothing, or Postfix. Both run on the same
+//! CPUs as the kernel's work on their packets, so that what limiter takes is
+//! taken from them.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+use crate::host::{self, Requirement};
+use crate::mail::{DOMAIN, Mail, Postfix, Smtp};
+use crate::process::Process;
+use crate::veth::Bed;
+use crate::wait;
+
+/// What this needs of the machine, beside the bed and the daemon.
+pub const NEEDS: &[Requirement] =
+    &[Requirement::Command("smtp-source", "postfix"), Requirement::Command("smtp-sink", "postfix")];
+
+/// The port of the server.
+const SMTP: u16 = 25;
+/// Sessions at once.
+const PARALLEL: usize = 10;
+/// How long one run may take.
+const RUN_TIME: Duration = Duration::from_mins(3);
+/// Threads that measure how long sessions take, and sessions of each.
+const CALLERS: usize = 4;
+const CALLS: usize = 400;
+
+/// How much to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds.
+    pub rounds: usize,
+    /// Sessions of a run against `smtp-sink`.
+    pub sink_sessions: usize,
+    /// Sessions of a run against Postfix; none is measured if 0.
+    pub postfix_sessions: usize,
+}
+
+impl Effort {
+    /// What `cargo xtask bench mail` takes: some four minutes.
+    pub const FULL: Self = Self { rounds: 5, sink_sessions: 12_000, postfix_sessions: 1_200 };
+}
+
+/// What stands between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    Nothing,
+    Limiter,
+    Witness,
+}
+
+impl Guard {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Limiter, Self::Witness];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Nothing => "without limiter",
+            Self::Limiter => "limiter enforces, witness off",
+            Self::Witness => "limiter enforces, witness on",
+        }
+    }
+
+    fn start(self, bed: &Bed) -> Option<Daemon<'_>> {
+        let witness = match self {
+            Self::Nothing => return None,
+            Self::Limiter => false,
+            Self::Witness => true,
+        };
+        let config = format!(
+            "mode = \"enforce\"\ninterfaces = [\"srv0\"]\n[witness]\nenabled = {witness}\n[[service]]\n\
+             name = \"smtp\"\nports = [{SMTP}]\nconnections_per_source = 1000\nconnections_total = 5000\n\
+             new_connections_per_source = {{ per_second = 100000, burst = 100000 }}\n"
+        );
+        Some(Daemon::start(&bed.server, &config))
+    }
+}
+
+/// What one run measured.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    sessions_per_s: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+/// What was measured against one server.
+#[derive(Debug)]
+pub struct Figures {
+    server: &'static str,
+    /// By guard, by round.
+    runs: [Vec<Run>; 3],
+}
+
+/// Measures; `progress` hears of each run.
+#[must_use]
+pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Figures> {
+    let mut all = Vec::new();
+    for (name, sessions) in [("smtp-sink", effort.sink_sessions), ("Postfix", effort.postfix_sessions)] {
+        if sessions == 0 {
+            continue;
+        }
+        let mut figures = Figures { server: name, runs: Default::default() };
+        for round in 0..effort.rounds {
+            // Every other round the other way round: what warms up or wears out favours nobody.
+            let mut guards = Guard::ALL;
+            if round % 2 == 1 {
+                guards.reverse();
+            }
+            for guard in guards {
+                progress(&format!("{name}, round {} of {}, {}", round + 1, effort.rounds, guard.label()));
+                figures.runs[guard as usize].push(run(name, sessions, guard));
+            }
+        }
+        all.push(figures);
+    }
+    all
+}
+
+fn run(server: &str, sessions: usize, guard: Guard) -> Run {
+    let bed = Bed::plan().offloads().build();
+    let client = &bed.client().namespace;
+    // A connection's port may be used again while the server still waits for late segments.
+    client.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
+    client.sysctl("net.ipv4.tcp_tw_reuse", "1");
+    bed.server.sysctl("net.core.somaxconn", "4096");
+    let address = SocketAddr::new(bed.client().server_ipv4(), SMTP);
+    let (_sink, _postfix);
+    if server == "smtp-sink" {
+        _sink = sink(&bed, address);
+    } else {
+        _postfix = Postfix::start(&bed.server, &[("virtual_transport", "discard:")]);
+    }
+    let _daemon = guard.start(&bed);
+    // What is loaded at the first session is loaded now.
+    source(&bed, address, 200);
+    let began = Instant::now();
+    source(&bed, address, sessions);
+    let took = began.elapsed();
+    let mut times = calls(&bed, address);
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    #[expect(clippy::cast_precision_loss, reason = "sessions are thousands")]
+    let sessions_per_s = sessions as f64 / took.as_secs_f64();
+    Run { sessions_per_s, p50: at(50), p99: at(99) }
+}
+
+fn sink(bed: &Bed, address: SocketAddr) -> Process {
+    let program = host::find_command("smtp-sink").expect("it comes with postfix");
+    let user = nix::unistd::User::from_name("postfix").ok().flatten().map_or("nobody", |_| "postfix");
+    let mut command = bed.server.command(&program.to_string_lossy());
+    command.args(["-u", user, "-c", &address.to_string(), "4000"]);
+    let process = Process::start("smtp-sink", &mut command);
+    wait::until("smtp-sink listens", RUN_TIME, || bed.server.listens(SMTP));
+    process
+}
+
+fn source(bed: &Bed, address: SocketAddr, sessions: usize) {
+    let program = host::find_command("smtp-source").expect("it comes with postfix");
+    let mut command = bed.client().namespace.command(&program.to_string_lossy());
+    let (parallel, count, to) = (PARALLEL.to_string(), sessions.to_string(), format!("inbox@{DOMAIN}"));
+    command.args(["-s", &parallel, "-m", &count, "-l", "2048", "-f", "sender@example.org", "-t", &to]);
+    let process = Process::start("smtp-source", command.arg(address.to_string()));
+    let status = process.wait_exit(RUN_TIME);
+    assert!(status.success(), "smtp-source: {status}\n{}", process.log());
+}
+
+/// How long whole sessions take, from the SYN to the answer to QUIT.
+fn calls(bed: &Bed, address: SocketAddr) -> Vec<Duration> {
+    let caller = || {
+        let session = |_| {
+            let began = Instant::now();
+            bed.client().namespace.run(|| talk(bed, address));
+            began.elapsed()
+        };
+        (0..CALLS).map(session).collect::<Vec<Duration>>()
+    };
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(caller)).collect();
+        callers.into_iter().flat_map(|caller| caller.join().expect("a session succeeds")).collect()
+    })
+}
+
+fn talk(bed: &Bed, address: SocketAddr) {
+    let mail = Mail::new("bench");
+    let mut session = Smtp::connect(&bed.client().namespace, address).expect("a connection");
+    session.reply().expect("a greeting");
+    for command in [
+        "EHLO client.example.org",
+        &format!("MAIL FROM:<{}>", mail.from),
+        &format!("RCPT TO:<{}>", mail.to),
+        "DATA",
+        "Subject: bench\r\n\r\nbench\r\n.",
+        "QUIT",
+    ] {
+        let reply = session.command(command).expect("an answer");
+        assert!(reply.code < 400, "{command}: {}", reply.code);
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+impl Figures {
+    fn of(&self, guard: Guard, value: fn(&Run) -> f64) -> f64 {
+        median(self.runs[guard as usize].iter().map(value).collect())
+    }
+
+    /// The median over all rounds of how much more one guard has of something than another.
+    fn ratio(&self, guard: Guard, to: Guard, value: fn(&Run) -> f64) -> f64 {
+        let pairs = self.runs[guard as usize].iter().zip(&self.runs[to as usize]);
+        median(pairs.map(|(one, other)| value(one) / value(other)).collect())
+    }
+
+    /// What is compared with what is wanted: its name, the ratio, the bound, and whether that is a least one.
+    fn verdicts(&self) -> [(String, f64, f64, bool); 3] {
+        let named = |what: &str| format!("{}: {what}", self.server);
+        let rate = |run: &Run| run.sessions_per_s;
+        let p99 = |run: &Run| run.p99.as_secs_f64();
+        [
+            (
+                named("sessions, limiter and witness to none"),
+                self.ratio(Guard::Witness, Guard::Nothing, rate),
+                0.98,
+                true,
+            ),
+            (
+                named("sessions, witness on to off"),
+                self.ratio(Guard::Witness, Guard::Limiter, rate),
+                0.97,
+                true,
+            ),
+            (
+                named("p99, limiter and witness to none"),
+                self.ratio(Guard::Witness, Guard::Nothing, p99),
+                1.05,
+                false,
+            ),
+        ]
+    }
+}
+
+/// Returns the figures as a table.
+#[must_use]
+pub fn table(all: &[Figures]) -> String {
+    let mut lines =
+        vec![format!("{:10} {:32} {:>10} {:>9} {:>9}", "server", "", "sessions/s", "p50 ms", "p99 ms")];
+    for figures in all {
+        for guard in Guard::ALL {
+            lines.push(format!(
+                "{:10} {:32} {:>10.0} {:>9.2} {:>9.2}",
+                figures.server,
+                guard.label(),
+                figures.of(guard, |run| run.sessions_per_s),
+                figures.of(guard, |run| run.p50.as_secs_f64() * 1e3),
+                figures.of(guard, |run| run.p99.as_secs_f64() * 1e3),
+            ));
+        }
+    }
+    lines.push(String::new());
+    for (name, ratio, bound, least) in all.iter().flat_map(Figures::verdicts) {
+        let met = if least { ratio >= bound } else { ratio <= bound };
+        let (sign, word) = (if least { ">=" } else { "<=" }, if met { "" } else { "  missed" });
+        lines.push(format!("{name:58} {ratio:>6.3}  {sign} {bound:.2}{word}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Returns the figures as JSON.
+#[must_use]
+pub fn json(all: &[Figures]) -> Value {
+    let runs = |figures: &Figures, guard: Guard| -> Vec<Value> {
+        let run = |run: &Run| {
+            json!({
+                "sessions_per_s": run.sessions_per_s,
+                "p50_s": run.p50.as_secs_f64(),
+                "p99_s": run.p99.as_secs_f64(),
+            })
+        };
+        figures.runs[guard as usize].iter().map(run).collect()
+    };
+    let rows = all.iter().flat_map(|figures| {
+        Guard::ALL.map(
+            |guard| json!({ "server": figures.server, "guard": guard.label(), "runs": runs(figures, guard) }),
+        )
+    });
+    let ratios = all.iter().flat_map(Figures::verdicts).map(|(name, ratio, bound, least)| {
+        json!({ "what": name, "ratio": ratio, "bound": bound, "bound_is": if least { "least" } else { "most" } })
+    });
+    json!({ "mail": rows.collect::<Vec<_>>(), "ratios": ratios.collect::<Vec<_>>() })
+}
