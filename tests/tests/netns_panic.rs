@@ -2,6 +2,7 @@
 //!
 //! - with a daemon, over a stop and a kill: `a_panic_lasts`
 //! - without one, and past one that hangs: `a_panic_needs_no_daemon`
+//! - and its end too, past one that hangs: `a_daemon_that_was_passed_by_limits_again`
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -101,4 +102,26 @@ fn a_panic_needs_no_daemon() {
     wait::holds_for("it attaches nothing", Duration::from_secs(6), || !has_xdp(&bed));
     daemon.ctl_json(&["resume"]);
     assert_eq!((connect(&bed, 1).greeted(), has_xdp(&bed)), (0, true));
+}
+
+/// A panic and its end that pass a daemon by while it hangs: it finds that nothing is attached any more, does not
+/// take the requests that waited for it for new ones, and limits again.
+#[test]
+fn a_daemon_that_was_passed_by_limits_again() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let _server = scene::server(&bed);
+    let daemon = Daemon::start(&bed.server, &scene::config(LIMIT));
+    let held = connect(&bed, LIMIT);
+    assert_eq!(held.greeted(), LIMIT);
+    daemon.process().signal(Signal::SIGSTOP);
+    assert!(directly(&daemon, "panic").status.success());
+    assert!(directly(&daemon, "resume").status.success());
+    assert!(!has_xdp(&bed), "nobody is there to attach it");
+    daemon.process().signal(Signal::SIGCONT);
+    wait::until("it attaches again", PATIENCE * 2, || has_xdp(&bed));
+    wait::holds_for("it stays so", Duration::from_secs(6), || has_xdp(&bed));
+    assert_eq!(connect(&bed, 1).greeted(), 0, "what is open counts");
+    assert_eq!(daemon.count("limiter_panic", &[]), 0);
+    daemon.assert_sound();
 }

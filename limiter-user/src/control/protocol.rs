@@ -14,7 +14,8 @@ mod rules;
 mod suggest;
 
 pub use changes::{
-    ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PanicRequest, PanicState, PolicyChange,
+    ApplyRequest, DiffAnswer, DiffRequest, ModeRequest, PANIC_ANSWER_TIME, PanicRequest, PanicState,
+    PolicyChange, ResumeRequest,
 };
 pub use history::{
     History, HistoryEvent, HistoryLine, HistoryQuery, HistoryService, HistorySource, HistoryState,
@@ -57,7 +58,7 @@ pub const APPLY: &str = "/v1/apply";
 pub const CONFIRM: &str = "/v1/confirm";
 /// `POST` [`PanicRequest`]: [`PanicState`].
 pub const PANIC: &str = "/v1/panic";
-/// `POST`: [`PanicState`].
+/// `POST` [`ResumeRequest`], or nothing: [`PanicState`].
 pub const RESUME: &str = "/v1/resume";
 /// `POST` [`DiffRequest`]: [`DiffAnswer`].
 pub const DIFF: &str = "/v1/diff";

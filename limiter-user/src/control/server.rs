@@ -32,8 +32,9 @@ use super::{
     peer::{Caller, Peer},
     protocol::{
         self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ImportChange,
-        ImportRequest, ModeRequest, PanicRequest, PanicState, PolicyChange, Refusal, RuleChange, RuleList,
-        RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery,
+        ImportRequest, ModeRequest, PanicRequest, PanicState, PolicyChange, Refusal, ResumeRequest,
+        RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top,
+        TopQuery,
     },
 };
 use crate::{
@@ -196,8 +197,15 @@ async fn panic(
     change(&daemon, peer, "panic", logged, move |daemon, who, now| daemon.panic(&request, who, now)).await
 }
 
-async fn resume(State(daemon): State<Handle>, Extension(peer): Extension<Peer>) -> Reply<PanicState> {
-    change(&daemon, peer, "resume", (), Daemon::resume).await
+async fn resume(
+    State(daemon): State<Handle>,
+    Extension(peer): Extension<Peer>,
+    request: Bytes,
+) -> Reply<PanicState> {
+    // Scripts need not send anything.
+    let sent_ms =
+        serde_json::from_slice::<Option<ResumeRequest>>(&request).ok().flatten().and_then(|r| r.sent_ms);
+    change(&daemon, peer, "resume", (), move |daemon, who, now| daemon.resume(sent_ms, who, now)).await
 }
 
 async fn diff(

@@ -1,7 +1,7 @@
 //! `panic` and `resume`, with a daemon and without: a daemon that is dead or
 //! hangs must not stand between an operator and an open port 25.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use nix::unistd::Uid;
 use tokio::time::timeout;
@@ -11,15 +11,12 @@ use crate::{
     clock::Now,
     control::{
         client::{Client, ClientError},
-        protocol::{self, PanicRequest, PanicState},
+        protocol::{self, PANIC_ANSWER_TIME, PanicRequest, PanicState, ResumeRequest},
     },
     daemon::boot::directories,
     dataplane::kernel::pins,
     state::{Panic, marker},
 };
-
-/// How long a daemon may take to answer before it is passed by.
-const ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// Why a panic or its end did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +36,7 @@ pub(super) enum PanicError {
 
 /// Detaches everything: by the daemon, or by hand where none answers.
 pub(super) async fn panic(client: &Client, note: String, config: &Path) -> Result<PanicState, PanicError> {
-    let request = PanicRequest { note };
+    let request = PanicRequest { note, sent_ms: Some(Now::read().unix_ms) };
     match asked(client.post(protocol::PANIC, &request)).await {
         Some(answer) => Ok(answer?),
         None => panic_directly(request.note, config),
@@ -48,7 +45,8 @@ pub(super) async fn panic(client: &Client, note: String, config: &Path) -> Resul
 
 /// Attaches everything again: by the daemon, or, where none answers, by the next one that starts.
 pub(super) async fn resume(client: &Client, config: &Path) -> Result<PanicState, PanicError> {
-    match asked(client.post(protocol::RESUME, &())).await {
+    let request = ResumeRequest { sent_ms: Some(Now::read().unix_ms) };
+    match asked(client.post(protocol::RESUME, &request)).await {
         Some(answer) => Ok(answer?),
         None => resume_directly(config),
     }
@@ -58,7 +56,7 @@ pub(super) async fn resume(client: &Client, config: &Path) -> Result<PanicState,
 async fn asked(
     answer: impl Future<Output = Result<PanicState, ClientError>>,
 ) -> Option<Result<PanicState, ClientError>> {
-    match timeout(ANSWER_TIME, answer).await {
+    match timeout(PANIC_ANSWER_TIME, answer).await {
         Err(_) | Ok(Err(ClientError::Unreachable { .. } | ClientError::HungUp(_))) => None,
         Ok(answer) => Some(answer),
     }
@@ -70,7 +68,7 @@ fn panic_directly(note: String, config: &Path) -> Result<PanicState, PanicError>
     let panic = Panic { since_s: Now::read().unix_s(), who, note };
     // What can be detached is, whether or not the mark can be made.
     let not_saved = marker::write(&state_dir, &panic).err().map(|error| chain(&error));
-    let removed = pins::cleanup(&pin_dir)
+    let removed = pins::clear(&pin_dir)
         .map_err(|error| PanicError::Direct { what: "removing the pins", why: chain(&error) })?;
     let done = vec![
         "no daemon answers: done without it".to_owned(),

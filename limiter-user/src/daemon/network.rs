@@ -12,6 +12,7 @@ impl Daemon {
     pub fn look_at_network(&mut self, addresses: io::Result<Vec<IpAddr>>, now: Now) {
         // Who detached everything must not find an interface attached.
         self.look_at_panic(now);
+        self.look_at_links(now);
         self.look_at_interfaces();
         self.look_at_addresses(addresses, now);
     }

@@ -223,6 +223,7 @@ fn due(daemon: &mut Daemon, now: Now, recount: bool, look: bool) {
     if recount {
         daemon.recount(now);
         daemon.observe(now);
+        daemon.compare_connections();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     dataplane::{Dataplane, DataplaneError, Fallback, First, Inherited},
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
     recorder::{EventKind, Events},
-    state::KeptRules,
+    state::{KeptRules, Panic},
     witness::Witness,
 };
 
@@ -212,6 +212,8 @@ pub struct Daemon {
     pub(super) lasting: Lasting,
     pub(super) trial: Option<Trial>,
     pub(super) panicked: Option<Panicked>,
+    /// A panic that is over and whose mark the disk does not give up.
+    pub(super) ended_panic: Option<Panic>,
     pub(super) interface_changes: u64,
     pub(super) reload_error: Option<String>,
     pub(super) reloads: Reloads,
@@ -257,6 +259,7 @@ impl Daemon {
             lasting,
             trial,
             panicked,
+            ended_panic: None,
             reload_error,
             interface_changes: 0,
             reloads: Reloads::default(),

@@ -52,6 +52,14 @@ impl Daemon {
         self.faults.note("look at listeners and connections", looked);
     }
 
+    /// Compares live connections with what connection tracking knows of them.
+    pub fn compare_connections(&mut self) {
+        let open = self.witness.open_connections();
+        if let Some(Some(flows)) = self.faults.note("live connections", open) {
+            self.cross_check(&flows);
+        }
+    }
+
     /// Returns what the witness has seen.
     pub(super) fn sight(&mut self) -> Sight {
         let ids = &self.ids;

@@ -196,6 +196,10 @@ impl Dataplane for Memory {
         Ok(if changed { vec!["memory is guarded".to_owned()] } else { Vec::new() })
     }
 
+    fn is_whole(&self) -> bool {
+        !self.world().taken_off
+    }
+
     fn detach(&mut self) -> Result<(), DataplaneError> {
         let mut world = self.world();
         world.check("detach")?;
@@ -205,6 +209,7 @@ impl Dataplane for Memory {
 
     fn attach(&mut self, first: &First<'_>) -> Result<(), DataplaneError> {
         self.world().detached = false;
+        self.world().taken_off = false;
         self.apply(first.policy, first.fallback)?;
         self.set_local_addresses(first.local)
     }

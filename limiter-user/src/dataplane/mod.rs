@@ -217,6 +217,9 @@ pub trait Dataplane: Send {
     /// When the host's network cannot be looked at; what can be guarded is.
     fn refresh_interfaces(&mut self, config: &Config) -> Result<Vec<String>, DataplaneError>;
 
+    /// Returns whether what was attached to the host as a whole still is; also true while nothing is meant to be.
+    fn is_whole(&self) -> bool;
+
     /// Detaches everything.
     ///
     /// # Errors

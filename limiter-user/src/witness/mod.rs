@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use limiter_common::witness::{DropSample, FlowRecord, IN, Tag};
+use limiter_common::witness::{DropSample, FlowRecord, Tag};
 
 use self::{
     kernel::Kernel,
@@ -45,6 +45,7 @@ use self::{
 use crate::{
     clock::Now,
     config::Config,
+    conntrack::{self, Flow},
     control::protocol::Refusal,
     policy::{Compiled, Names},
 };
@@ -196,15 +197,25 @@ impl Witness {
         Ok(())
     }
 
-    /// Returns every live connection of clients to services: between whom, and the service's id.
+    /// Returns the connections that connection tracking must know of as well: those of clients to services, and
+    /// of this host to other mail servers; none while it does not watch.
     ///
     /// # Errors
     ///
     /// When the kernel does not tell.
-    pub fn clients(&self) -> anyhow::Result<Vec<(SocketAddr, SocketAddr, u32)>> {
-        let flows = self.kernel.as_ref().map(Kernel::flows).transpose()?.unwrap_or_default();
-        let clients = flows.iter().filter(|record| record.flow.direction == IN);
-        Ok(clients.map(|record| (local(record), remote(record), u32::from(record.flow.tag))).collect())
+    pub fn open_connections(&self) -> anyhow::Result<Option<Vec<Flow>>> {
+        let Some(kernel) = &self.kernel else {
+            return Ok(None);
+        };
+        let flow = |record: &FlowRecord| {
+            let service = match Tag(record.flow.tag) {
+                Tag::OUTBOUND => conntrack::OUTBOUND,
+                tag if tag.as_upstream().is_some() => return None,
+                tag => u32::from(tag.0),
+            };
+            Some(Flow { local: local(record), remote: remote(record), service })
+        };
+        Ok(Some(kernel.flows()?.iter().filter_map(flow).collect()))
     }
 
     /// Returns what the packets of a service met within the last minute.

@@ -1,5 +1,7 @@
 //! Changes of the policy as a whole.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
@@ -70,7 +72,23 @@ pub struct PanicRequest {
     /// Why, for whoever reads `status` later.
     #[serde(default)]
     pub note: String,
+    /// When it was sent, in milliseconds since 1970: a daemon that hung for longer than
+    /// [`PANIC_ANSWER_TIME`] was passed by, and must not do later what was done without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_ms: Option<u64>,
 }
+
+/// Asks to attach everything again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// When it was sent, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_ms: Option<u64>,
+}
+
+/// How long a daemon may take to answer to a panic or its end before it is passed by.
+pub const PANIC_ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// What a panic, or its end, led to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

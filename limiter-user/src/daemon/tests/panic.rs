@@ -15,7 +15,7 @@ use crate::{
 };
 
 fn request(note: &str) -> PanicRequest {
-    PanicRequest { note: note.into() }
+    PanicRequest { note: note.into(), sent_ms: None }
 }
 
 /// It is detached, says so first and loudly, and is attached again with what was changed meanwhile.
@@ -24,7 +24,7 @@ fn a_panic_lasts_until_resume() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), CONFIG);
     let (mut daemon, memory) = boot(directory.path(), NOW);
-    assert_eq!(kind(daemon.resume("uid 0", NOW)), Kind::NotFound);
+    assert_eq!(kind(daemon.resume(None, "uid 0", NOW)), Kind::NotFound);
     let state = daemon.panic(&request("ticket 7"), "uid 0", NOW).unwrap();
     assert!(state.is_panic && state.not_saved.is_none() && memory.world().detached);
     let status = daemon.status(NOW);
@@ -35,7 +35,7 @@ fn a_panic_lasts_until_resume() {
     daemon.second(NOW.plus_s(1));
     assert!(memory.world().detached, "nothing attaches it by itself");
 
-    daemon.resume("uid 0", NOW.plus_s(2)).unwrap();
+    daemon.resume(None, "uid 0", NOW.plus_s(2)).unwrap();
     assert!(!memory.world().detached && marker::read(&directory.path().join("state")).is_none());
     assert!(!findings(&mut daemon).contains("panic"));
     assert!(memory.connect(ip("192.0.2.7"), super::SMTP).is_refusal(), "the rule is in force");
@@ -73,6 +73,59 @@ fn a_full_disk_does_not_stop_a_panic() {
     assert!(answer.not_saved.is_some() && memory.world().detached);
     daemon.second(NOW.plus_s(1));
     assert!(memory.world().detached, "no mark was there to go");
-    daemon.resume("uid 0", NOW.plus_s(2)).unwrap();
+    daemon.resume(None, "uid 0", NOW.plus_s(2)).unwrap();
     assert!(!memory.world().detached);
+}
+
+/// A mark that the disk does not give up does not bring back a panic that is over; it goes once the disk lets it.
+#[test]
+fn a_mark_that_stays_is_no_new_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), CONFIG);
+    let state = directory.path().join("state");
+    let (mut daemon, memory) = boot(directory.path(), NOW);
+    // A directory in the place of the mark reads as one, and is no file to be removed.
+    std::fs::create_dir_all(state.join("panic/in the way")).unwrap();
+    daemon.second(NOW.plus_s(1));
+    assert!(memory.world().detached);
+    let answer = daemon.resume(None, "uid 0", NOW.plus_s(2)).unwrap();
+    assert!(answer.not_saved.is_some() && !answer.is_panic);
+    daemon.second(NOW.plus_s(3));
+    assert!(!memory.world().detached && findings(&mut daemon).contains("mark of a panic that is over"));
+    std::fs::remove_dir_all(state.join("panic")).unwrap();
+    daemon.second(NOW.plus_s(4));
+    // The next panic is one.
+    marker::write(&state, &Panic { since_s: 9, who: "uid 0".into(), note: String::new() }).unwrap();
+    daemon.second(NOW.plus_s(5));
+    assert!(memory.world().detached);
+}
+
+/// What could not be detached is tried again every second.
+#[test]
+fn detaching_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), CONFIG);
+    let (mut daemon, memory) = boot(directory.path(), NOW);
+    memory.world().broken = Some("detach");
+    assert_eq!(kind(daemon.panic(&request(""), "uid 0", NOW)), Kind::Rejected);
+    daemon.second(NOW.plus_s(1));
+    assert!(!memory.world().detached);
+    memory.world().broken = None;
+    daemon.second(NOW.plus_s(2));
+    assert!(memory.world().detached);
+}
+
+/// A daemon that hung must not do later what was done without it, and finds that nothing is attached any more.
+#[test]
+fn a_daemon_that_was_passed_by_finds_out() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), CONFIG);
+    let (mut daemon, memory) = boot(directory.path(), NOW);
+    let late = NOW.plus_s(60);
+    let sent_ms = Some(NOW.unix_ms);
+    assert_eq!(kind(daemon.panic(&PanicRequest { sent_ms, ..request("") }, "uid 0", late)), Kind::Rejected);
+    assert!(!memory.world().detached);
+    memory.world().taken_off = true;
+    daemon.look_at_network(Ok(vec![ip("192.0.2.1")]), late);
+    assert!(!memory.world().taken_off && !memory.world().detached, "it attached again");
 }

@@ -34,6 +34,8 @@ use self::{generation::Ledger, interfaces::bring_in_line, load::Loaded, pins::Pi
 use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, First, Recount, syscall};
 use crate::{clock::Now, config::Config, policy::Compiled};
 
+/// Links that belong to no interface.
+const HOST_LINKS: [&str; 4] = ["release", "give_back", "charge", "gate"];
 /// What the programs that are run by hand return when they have done their work.
 const XDP_PASS: u32 = 2;
 /// Shortest frame that a test run of XDP takes (an Ethernet header).
@@ -282,8 +284,18 @@ impl Dataplane for Kernel {
         Ok(outcome.changes)
     }
 
+    fn is_whole(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_none_or(|running| HOST_LINKS.iter().all(|name| running.pins.link(name).exists()))
+    }
+
     fn detach(&mut self) -> Result<(), DataplaneError> {
-        self.running.take().map_or(Ok(()), |running| running.pins.remove())
+        if let Some(running) = &self.running {
+            running.pins.remove()?;
+        }
+        self.running = None;
+        Ok(())
     }
 
     fn attach(&mut self, first: &First<'_>) -> Result<(), DataplaneError> {

@@ -179,13 +179,27 @@ impl Pins {
 /// Removes everything that limiter pinned below a directory, and so detaches it; returns what was
 /// removed.
 ///
-/// It does not ask whether a daemon is alive: a panic must work beside one that hangs.
+/// It does not ask whether a daemon is alive: a panic must work beside one that hangs. The directory
+/// stays, and with it the lock that keeps a second daemon away from the one that hangs.
 ///
 /// # Errors
 ///
 /// When something stays behind.
-pub fn cleanup(pin_dir: &Path) -> Result<Vec<String>, DataplaneError> {
+pub fn clear(pin_dir: &Path) -> Result<Vec<String>, DataplaneError> {
     let removed: Vec<String> = entries(pin_dir).iter().flat_map(|path| remove_tree(path)).collect();
+    if entries(pin_dir).is_empty() {
+        return Ok(removed);
+    }
+    Err(at(pin_dir, "removing")(io::Error::other("something is left in it")))
+}
+
+/// Does the same, and removes the directory.
+///
+/// # Errors
+///
+/// As [`clear`].
+pub fn cleanup(pin_dir: &Path) -> Result<Vec<String>, DataplaneError> {
+    let removed = clear(pin_dir)?;
     if pin_dir.exists() {
         fs::remove_dir(pin_dir).map_err(at(pin_dir, "removing"))?;
     }

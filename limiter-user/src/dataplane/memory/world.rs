@@ -40,6 +40,8 @@ pub struct World {
     pub heartbeats: u64,
     /// Whether everything was detached.
     pub detached: bool,
+    /// Whether somebody else took off what was attached.
+    pub taken_off: bool,
     /// The interfaces that it was told to guard last.
     pub interfaces: Option<Interfaces>,
     /// Step that fails until this is emptied.
