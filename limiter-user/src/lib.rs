@@ -7,6 +7,7 @@
 //! | [`state`] | what outlives the daemon, on disk |
 //! | [`policy`] | rules from every origin merged and compiled for the packet path |
 //! | [`dataplane`] | the packet path, in the kernel or in memory |
+//! | [`host`] | facts of the host, and what of it changed |
 //! | [`daemon`] | the state, the thread that owns it, start and stop |
 //! | [`conntrack`] | what connection tracking knows of guarded connections |
 //! | [`control`] | the socket that clients ask the daemon through |
@@ -25,6 +26,7 @@ pub mod control;
 pub mod ctl;
 pub mod daemon;
 pub mod dataplane;
+pub mod host;
 pub mod metrics;
 pub mod policy;
 pub mod recorder;

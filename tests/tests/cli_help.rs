@@ -23,9 +23,9 @@ use tempfile::TempDir;
 /// Width of the help texts: what fits a page of the documentation.
 const COLUMNS: &str = "100";
 /// The commands of `limiterctl`.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "status", "allow", "deny", "remove", "list", "import", "export", "top", "drops", "check", "suggest",
-    "history", "report", "mode", "reload", "diff", "apply", "confirm", "panic", "resume", "selftest",
+    "history", "report", "mode", "reload", "diff", "apply", "confirm", "panic", "resume", "host", "selftest",
 ];
 /// A configuration with nothing wrong, not even a warning.
 const GOOD: &str = "\

@@ -55,8 +55,8 @@ const HELP: [Help; 7] = [
     Help {
         name: "bench",
         synopsis: "bench [NAME] [--json]",
-        summary: "what the limiter costs per packet on this machine",
-        details: "NAME picks one measurement. --json prints the numbers for a program to read.",
+        summary: "what the limiter costs on this machine, per packet and per mail",
+        details: "NAME picks one measurement: verdict or mail. --json prints the numbers for a program to read.",
     },
     Help {
         name: "replay",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod changes;
 mod history;
+mod host;
 mod rules;
 mod suggest;
 
@@ -20,6 +21,7 @@ pub use changes::{
 pub use history::{
     History, HistoryEvent, HistoryLine, HistoryQuery, HistoryService, HistorySource, HistoryState,
 };
+pub use host::{HostAck, HostAckRequest, HostChange, HostView};
 pub use rules::{
     ImportChange, ImportRequest, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, RuleUse, RuleView,
 };
@@ -62,6 +64,10 @@ pub const PANIC: &str = "/v1/panic";
 pub const RESUME: &str = "/v1/resume";
 /// `POST` [`DiffRequest`]: [`DiffAnswer`].
 pub const DIFF: &str = "/v1/diff";
+/// `GET`: [`HostView`].
+pub const HOST: &str = "/v1/host";
+/// `POST` [`HostAckRequest`]: [`HostAck`].
+pub const HOST_ACK: &str = "/v1/host/ack";
 
 /// Returns the word for how an interface is guarded.
 #[must_use]

@@ -31,15 +31,15 @@ use super::{
     error::{Kind, RequestError},
     peer::{Caller, Peer},
     protocol::{
-        self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ImportChange,
-        ImportRequest, ModeRequest, PanicRequest, PanicState, PolicyChange, Refusal, ResumeRequest,
-        RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top,
-        TopQuery,
+        self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, HostAck,
+        HostAckRequest, HostView, ImportChange, ImportRequest, ModeRequest, PanicRequest, PanicState,
+        PolicyChange, Refusal, ResumeRequest, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest,
+        Status, SuggestQuery, Suggestion, Top, TopQuery,
     },
 };
 use crate::{
     clock::Now,
-    daemon::{Daemon, Handle, Stopped},
+    daemon::{Daemon, Handle, Stopped, changes},
     state::file::hex,
 };
 
@@ -77,6 +77,8 @@ fn router(access: Access, daemon: Handle) -> Router {
         .route(protocol::CONFIRM, post(confirm))
         .route(protocol::PANIC, post(panic))
         .route(protocol::RESUME, post(resume))
+        .route(protocol::HOST, get(host))
+        .route(protocol::HOST_ACK, post(host_ack))
         .route(protocol::DIFF, post(diff).layer(DefaultBodyLimit::max(FILE_BODY_BYTES)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
@@ -214,6 +216,23 @@ async fn diff(
 ) -> Reply<DiffAnswer> {
     let Json(request) = request?;
     Ok(Json(daemon.ask(move |daemon, _| daemon.diff(&request)).await??))
+}
+
+async fn host(State(daemon): State<Handle>) -> Reply<HostView> {
+    Ok(Json(changes::look(&daemon).await?))
+}
+
+async fn host_ack(
+    State(daemon): State<Handle>,
+    Extension(peer): Extension<Peer>,
+    request: Result<Json<HostAckRequest>, JsonRejection>,
+) -> Reply<HostAck> {
+    let Json(request) = request?;
+    let logged = request.clone();
+    change(&daemon, peer, "host ack", logged, move |daemon, who, now| {
+        daemon.acknowledge_host(&request, who, now)
+    })
+    .await
 }
 
 /// Makes a change on behalf of a peer, and notes in the audit log what became of it.

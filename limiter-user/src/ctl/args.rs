@@ -184,6 +184,13 @@ pub enum Command {
     },
     /// Keep what `apply` has put in force.
     Confirm,
+    /// Show what of the host changed since somebody acknowledged it: kernel, sysctls, ruleset, attach mode.
+    #[command(args_conflicts_with_subcommands = true)]
+    Host {
+        /// What to do about it.
+        #[command(subcommand)]
+        act: Option<HostAct>,
+    },
     /// Detach everything, and stay detached until `resume`, restarts included; without the daemon too.
     Panic {
         /// Why, for whoever reads `status` later.
@@ -198,6 +205,17 @@ pub enum Command {
         /// Where to look for the directories if no daemon answers.
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
+    },
+}
+
+/// What to do about changes of the host.
+#[derive(Clone, Debug, Subcommand)]
+pub enum HostAct {
+    /// Take what is different for what is meant.
+    Ack {
+        /// Why, for whoever reads the audit log later.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
     },
 }
 

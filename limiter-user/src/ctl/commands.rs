@@ -10,8 +10,9 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::{
-    args::{Args, Command},
+    args::{Args, Command, HostAct},
     history::{self, HistoryError},
+    host,
     panic::{self, PanicError},
     render::Render,
     selftest,
@@ -22,8 +23,9 @@ use crate::{
         client::{Client, ClientError},
         protocol::{
             self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ErrorBody,
-            ImportChange, ImportRequest, ModeRequest, Origin, PolicyChange, Refusal, RuleChange, RuleList,
-            RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery, Suggestion, Top, TopQuery, Verb,
+            HostAck, HostAckRequest, HostView, ImportChange, ImportRequest, ModeRequest, Origin,
+            PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status,
+            SuggestQuery, Suggestion, Top, TopQuery, Verb,
         },
     },
     selftest::SelftestError,
@@ -63,6 +65,7 @@ enum CommandError {
     Direct(String),
     #[error(transparent)]
     History(HistoryError),
+    #[error(transparent)]
     Selftest(#[from] SelftestError),
     #[error("the selftest failed")]
     Unwell,
@@ -257,6 +260,14 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
         Command::Resume { config } => {
             let state = panic::resume(client, &config).await?;
             output.show(&state, Render::panic_state)
+        }
+        Command::Host { act: None } => {
+            let view: HostView = client.get(protocol::HOST, &()).await?;
+            output.show(&view, |_, view| host::view(view))
+        }
+        Command::Host { act: Some(HostAct::Ack { note }) } => {
+            let ack: HostAck = client.post(protocol::HOST_ACK, &HostAckRequest { note }).await?;
+            output.show(&ack, |_, ack| host::acknowledged(ack))
         }
         Command::Reload => {
             let change: PolicyChange = client.post(protocol::RELOAD, &()).await?;

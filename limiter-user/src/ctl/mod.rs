@@ -6,6 +6,7 @@
 //! | [`commands`] | one request per command, and exit codes |
 //! | `history`, `report` | what the flight recorder holds, for people and as a page |
 //! | `when`, `spark` | times as people type them, and lines of points |
+//! | `host` | what of the host changed, for people |
 //! | `panic` | panic and resume, without a daemon too |
 //! | [`render`] | answers for people |
 //! | `selftest` | what a selftest talks to |
@@ -14,11 +15,12 @@
 pub mod args;
 pub mod commands;
 mod history;
+mod host;
 mod panic;
 pub mod render;
 mod report;
-mod spark;
 mod selftest;
+mod spark;
 pub mod table;
 mod when;
 

@@ -45,6 +45,7 @@ pub struct Lasting {
     pub(super) policy: KeptPolicy,
     rules_unsaved: bool,
     policy_unsaved: bool,
+    pub(super) host_unsaved: bool,
     /// What was found at the start.
     pub(super) notices: Vec<Notice>,
 }
@@ -65,6 +66,7 @@ impl Lasting {
             policy: kept.policy,
             rules_unsaved: kept.rules_damaged,
             policy_unsaved: true,
+            host_unsaved: kept.host_damaged,
             notices,
         }
     }
@@ -98,12 +100,13 @@ impl Daemon {
 
     /// Writes what is not on disk yet; returns why that fails, if so.
     pub fn keep(&mut self) -> Option<String> {
-        let Lasting { store: Some(store), policy, rules_unsaved, policy_unsaved, .. } = &mut self.lasting
+        let Lasting { store: Some(store), policy, rules_unsaved, policy_unsaved, host_unsaved, .. } =
+            &mut self.lasting
         else {
             return None;
         };
         let (rules, modes) = (&self.intent.rules, &self.intent.modes);
-        let is_due = *rules_unsaved || *policy_unsaved;
+        let is_due = *rules_unsaved || *policy_unsaved || *host_unsaved;
         let mut outcome = Ok(());
         if *rules_unsaved {
             let kept = store.keep_rules(&Rules { rules, modes });
@@ -113,6 +116,11 @@ impl Daemon {
         if *policy_unsaved {
             let kept = store.keep_policy(policy);
             *policy_unsaved = kept.is_err();
+            outcome = outcome.and(kept);
+        }
+        if *host_unsaved {
+            let kept = store.keep_host(&self.host_state.acknowledged);
+            *host_unsaved = kept.is_err();
             outcome = outcome.and(kept);
         }
         let why = outcome.as_ref().err().map(|error| chain(error));

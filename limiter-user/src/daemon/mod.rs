@@ -34,7 +34,7 @@
 //! | [`top`] | the sources with most of something |
 //! | [`snapshot`] | everything that metrics show |
 //! | [`faults`] | steps that fail at the moment |
-//! | [`host`] | facts of the host |
+//! | [`changes`] | what of the host changed since somebody acknowledged it |
 //! | [`privileges`] | capabilities, given up after the start |
 //! | [`notify`] | what systemd is told |
 //! | [`engine`] | the thread |
@@ -44,10 +44,10 @@
 pub mod boot;
 pub mod breaker;
 pub mod canary;
+pub mod changes;
 pub mod check;
 pub mod engine;
 pub mod faults;
-pub mod host;
 pub mod import;
 pub mod judgement;
 pub mod lasting;

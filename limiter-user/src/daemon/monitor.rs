@@ -10,7 +10,8 @@ use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket
 use nix::errno::Errno;
 use tokio::time::sleep;
 
-use super::{Daemon, Handle, host::local_addresses};
+use super::{Daemon, Handle};
+use crate::host::local_addresses;
 
 /// Multicast groups, `enum rtnetlink_groups` of `include/uapi/linux/rtnetlink.h`: links, addresses
 /// and routes of both families.

@@ -177,7 +177,7 @@ impl Daemon {
             return;
         }
         tracing::error!("somebody removed what was attached; attaching it again");
-        self.events.note(EventKind::Panic, None, "somebody removed what was attached; it is attached again".into());
+        self.events.note(EventKind::Panic, None, "somebody removed what was attached; it is attached again");
         let attached =
             self.dataplane.detach().map_err(ChangeError::from).and_then(|()| self.attach_again(now));
         self.faults.note("attaching what somebody removed", attached);

@@ -24,13 +24,13 @@ use crate::{
         socket::{ControlSocket, SocketError},
     },
     dataplane::{Attachment, Dataplane as _, DataplaneError, Opening},
+    host::local_addresses,
     metrics,
     policy::CompileError,
 };
 
 use super::{
-    Boot, Daemon, Handle, Prepared, Stopped, engine,
-    host::local_addresses,
+    Boot, Daemon, Handle, Prepared, Stopped, changes, engine,
     monitor::{self, Monitor},
     notify::{self, State},
     privileges::give_up,
@@ -154,6 +154,7 @@ pub async fn run<O: Opening>(
     let mut servers = JoinSet::new();
     servers.spawn(server::serve(control, access, handle.clone(), until(stopped.clone())));
     servers.spawn(metrics::serve(scrapes, handle.clone(), until(stopped.clone())));
+    servers.spawn(changes::watch(handle.clone(), until(stopped.clone())));
     match Monitor::open() {
         Ok(monitor) => drop(servers.spawn(monitor::watch(monitor, handle.clone(), until(stopped)))),
         Err(error) => tracing::warn!(%error, "changes of the network are noticed only every few seconds"),

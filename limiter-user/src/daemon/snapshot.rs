@@ -1,5 +1,7 @@
 //! Everything that metrics show, read from the packet path at one time.
 
+use std::collections::BTreeSet;
+
 use limiter_common::{
     map::FailOpen,
     names::{self, class_cell},
@@ -11,6 +13,7 @@ use crate::{
     conntrack::View,
     control::protocol::BreakerState,
     dataplane::{Attachment, CounterRow},
+    host::What,
     policy::Names,
     recorder::Figures,
     witness::Sight,
@@ -59,6 +62,8 @@ pub struct Snapshot {
     pub sight: Sight,
     /// What connection tracking shows.
     pub conntrack: View,
+    /// What of the host is not as it was acknowledged.
+    pub host_changes: BTreeSet<What>,
     /// Seconds since the last recount; none before the first.
     pub recount_age_s: Option<u64>,
 }
@@ -120,6 +125,7 @@ impl Daemon {
                 .collect(),
             sight: self.sight(),
             recorder: self.events.figures(),
+            host_changes: self.host_state.kinds(),
             now,
             conntrack: self.conntrack.view(),
             recount_age_s: self

@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Mode, Service},
     control::error::{Kind, RequestError},
     dataplane::{Dataplane, DataplaneError, Fallback, First, Inherited},
+    host::Host,
     policy::{self, CompileError, Compiled, Ids, Inputs, RuntimeRules, Table},
     recorder::{EventKind, Events},
     state::{KeptRules, Panic},
@@ -21,9 +22,9 @@ use super::{
     Boot,
     breaker::look::Breakers,
     canary::Canaries,
+    changes::HostState,
     conntrack::Conntrack,
     faults::Faults,
-    host::Host,
     lasting::Lasting,
     observed::Observed,
     panic::Panicked,
@@ -90,6 +91,7 @@ pub struct Prepared {
     intent: Intent,
     ids: Ids,
     lasting: Lasting,
+    host_state: HostState,
     reload_error: Option<String>,
     trial: Option<Trial>,
     /// What returns if the trial fails.
@@ -136,10 +138,11 @@ impl Prepared {
         let trial =
             probation.map(|(before, probation)| Trial::new(before, probation.left_s(now.unix_s()), now));
         let panicked = kept.panic.take().map(Panicked::marked);
+        let host_state = HostState::kept(std::mem::take(&mut kept.host));
         let KeptRules { rules, modes } = std::mem::take(&mut kept.rules);
         let intent = Intent { config, rules, modes, local, suspended: Vec::new() };
         let prepared = Self::compile(intent, Lasting::new(store, kept, notices), trial, inherited, now)?;
-        Ok(Self { reload_error: file_error, panicked, ..prepared })
+        Ok(Self { reload_error: file_error, panicked, host_state, ..prepared })
     }
 
     fn compile(
@@ -154,7 +157,17 @@ impl Prepared {
         let before =
             trial.as_ref().map(|trial| trial.policy(&intent, &mut ids, now, revision)).transpose()?;
         let compiled = policy::compile(&intent.inputs(now, revision), &mut ids)?;
-        Ok(Self { intent, ids, lasting, reload_error: None, trial, before, panicked: None, compiled })
+        Ok(Self {
+            intent,
+            ids,
+            lasting,
+            host_state: HostState::default(),
+            reload_error: None,
+            trial,
+            before,
+            panicked: None,
+            compiled,
+        })
     }
 
     /// Returns what the packet path starts with.
@@ -208,6 +221,7 @@ pub struct Daemon {
     pub(super) canaries: Canaries,
     pub(super) conntrack: Conntrack,
     pub(super) host: Host,
+    pub(super) host_state: HostState,
     pub(super) witness: Witness,
     pub(super) lasting: Lasting,
     pub(super) trial: Option<Trial>,
@@ -235,7 +249,8 @@ impl Daemon {
     /// Returns the daemon of a packet path that was started with this policy.
     #[must_use]
     pub fn new(mut dataplane: Box<dyn Dataplane>, prepared: Prepared, now: Now) -> Self {
-        let Prepared { intent, ids, lasting, reload_error, trial, panicked, compiled, .. } = prepared;
+        let Prepared { intent, ids, lasting, host_state, reload_error, trial, panicked, compiled, .. } =
+            prepared;
         let table = Table::merge(&intent.inputs(now, compiled.policy.revision), &ids);
         // If that fails so does the first recount a moment later, which is where it shows.
         let known = dataplane.recount(IDLE_S).unwrap_or_default();
@@ -255,6 +270,7 @@ impl Daemon {
             canaries: Canaries::default(),
             conntrack: Conntrack::default(),
             host: Host::read(),
+            host_state,
             witness: Witness::default(),
             lasting,
             trial,

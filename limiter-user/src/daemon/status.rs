@@ -9,13 +9,13 @@ use crate::{
     config::{Attach, Service},
     control::protocol::{DaemonStatus, Health, PolicyStatus, ServiceStatus, Status},
     dataplane::{AttachMode, Attachment},
+    host::server_fast_open,
     version::VERSION,
 };
 
 use super::{
     Daemon,
     breaker::State,
-    host::server_fast_open,
     privileges,
     snapshot::{ServiceSnapshot, Snapshot},
 };
@@ -120,6 +120,7 @@ impl Daemon {
             ));
         }
         findings.extend(self.witnessed());
+        findings.extend(self.host_state.findings());
         findings.extend(self.old_presets(snapshot.now));
         findings.extend(snapshot.conntrack.findings().into_iter().map(Finding::degraded));
         if server_fast_open() {

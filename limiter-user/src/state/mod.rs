@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `rules` | rules made and modes switched at run time |
 //! | `policy` | the last confirmed configuration, and one on probation |
+//! | `host` | the acknowledged state of the host, and what differs from it |
 //! | `panic` | there is one: nothing is to be attached |
 //! | `audit.log` | who changed what |
 //!
@@ -20,7 +21,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Mode, policy::RuntimeRules};
+use crate::{config::Mode, host::Acknowledged, policy::RuntimeRules};
 
 pub mod audit;
 pub mod file;
@@ -55,6 +56,8 @@ pub struct Kept {
     pub rules: KeptRules,
     /// The policy of the configuration.
     pub policy: KeptPolicy,
+    /// The acknowledged state of the host.
+    pub host: Acknowledged,
     /// Since when nothing is to be attached.
     pub panic: Option<Panic>,
     /// What is lost, a sentence each.
@@ -63,6 +66,8 @@ pub struct Kept {
     pub rules_damaged: bool,
     /// Whether the policy has to be written anew.
     pub policy_damaged: bool,
+    /// Whether the state of the host has to be written anew.
+    pub host_damaged: bool,
 }
 
 /// The state directory.
@@ -71,6 +76,7 @@ pub struct Store {
     directory: PathBuf,
     rules: StateFile,
     policy: StateFile,
+    host: StateFile,
     audit: Audit,
 }
 
@@ -82,16 +88,22 @@ impl Store {
             directory: directory.to_owned(),
             rules: StateFile::new(directory, "rules"),
             policy: StateFile::new(directory, "policy"),
+            host: StateFile::new(directory, "host"),
             audit: Audit::new(directory),
         };
         let (mut losses, rules, policy) = (Vec::new(), store.rules.read(), store.policy.read());
+        let host = store.host.read();
+        let host_damaged = !host.damage.is_empty();
         let rules_damaged = !rules.damage.is_empty();
         let policy_damaged = !policy.damage.is_empty();
         let value = lost(rules, "the rules and modes set at run time", "the last change", &mut losses);
         let policy = lost(policy, "the last confirmed policy", "what was confirmed last", &mut losses);
+        let host = lost(host, "the acknowledged state of the host", "the last `host ack`", &mut losses);
         let kept = Kept {
             rules: value,
             policy,
+            host,
+            host_damaged,
             panic: marker::read(directory),
             losses,
             rules_damaged,
@@ -124,6 +136,16 @@ impl Store {
     pub fn keep_policy(&mut self, policy: &KeptPolicy) -> Result<(), WriteError> {
         self.make_directory()?;
         self.policy.write(policy)
+    }
+
+    /// Keeps the acknowledged state of the host.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not take it; then the one kept before is.
+    pub fn keep_host(&mut self, host: &Acknowledged) -> Result<(), WriteError> {
+        self.make_directory()?;
+        self.host.write(host)
     }
 
     /// Marks that nothing is to be attached.

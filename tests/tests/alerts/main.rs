@@ -14,7 +14,3 @@ mod dashboard;
 mod names;
 mod rules;
 mod runbook;
-
-/// What other lines of work have not brought yet: metrics and commands that rules, runbook or
-/// dashboard name already.
-const TO_COME: &[&str] = &["limiter_host_change_info", "limiterctl host"];

@@ -9,7 +9,7 @@ use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
 use limiter_user::conntrack::cross::FindingKind;
 use limiter_user::conntrack::{Findings, Flow, Guard, OUTBOUND, Watcher};
-use limiter_user::daemon::host::local_addresses;
+use limiter_user::host::local_addresses;
 
 use super::{CONNTRACK, PATIENCE, SMTP, connect, connect_from, conntrack, greeter, tracking};
 

@@ -3,6 +3,7 @@
 //! A counter's name is given without `_total`, that of an info without `_info`:
 //! `OpenMetrics` adds them. docs/metrics.md explains each family; a test compares.
 
+mod host;
 mod judgement;
 mod recorder;
 mod witness;
@@ -71,6 +72,7 @@ pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(judgement::families(&snapshot.judgement));
     families.extend(conntrack::families(snapshot));
     families.extend(recorder::recorder(snapshot));
+    families.extend(host::families(&snapshot.host_changes));
     families
 }
 

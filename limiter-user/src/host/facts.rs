@@ -1,4 +1,4 @@
-//! Facts of the host that the daemon shows or acts upon.
+//! Facts of the host as the kernel tells them: its release, addresses, settings that limiter acts upon.
 
 use std::{collections::BTreeSet, fs, io, net::IpAddr};
 
