@@ -186,15 +186,7 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let change: ImportChange = client.post(protocol::IMPORT, &request).await?;
             output.show(&change, Render::import)
         }
-        Command::Export { deny, service } => {
-            let mut list: RuleList = client.get(protocol::RULES, &()).await?;
-            let treatment = if deny { "denied" } else { "exempt" };
-            let services: Vec<String> = service.into_iter().collect();
-            list.rules.retain(|rule| {
-                rule.origin == Origin::Runtime && rule.treatment == treatment && rule.services == services
-            });
-            output.show(&list, |_, list| Render::export(list))
-        }
+        Command::Export { deny, service } => export(client, output, deny, service).await,
         Command::List => {
             let list: RuleList = client.get(protocol::RULES, &()).await?;
             output.show(&list, Render::rules)
@@ -261,17 +253,40 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let state = panic::resume(client, &config).await?;
             output.show(&state, Render::panic_state)
         }
-        Command::Host { act: None } => {
-            let view: HostView = client.get(protocol::HOST, &()).await?;
-            output.show(&view, |_, view| host::view(view))
-        }
-        Command::Host { act: Some(HostAct::Ack { note }) } => {
-            let ack: HostAck = client.post(protocol::HOST_ACK, &HostAckRequest { note }).await?;
-            output.show(&ack, |_, ack| host::acknowledged(ack))
-        }
+        Command::Host { act } => of_host(client, output, act).await,
         Command::Reload => {
             let change: PolicyChange = client.post(protocol::RELOAD, &()).await?;
             output.show(&change, Render::policy_change)
+        }
+    }
+}
+
+/// Shows the rules made at run time, as a list that `import` takes.
+async fn export(
+    client: &Client,
+    output: &mut Output<'_>,
+    deny: bool,
+    service: Option<String>,
+) -> Result<(), CommandError> {
+    let mut list: RuleList = client.get(protocol::RULES, &()).await?;
+    let treatment = if deny { "denied" } else { "exempt" };
+    let services: Vec<String> = service.into_iter().collect();
+    list.rules.retain(|rule| {
+        rule.origin == Origin::Runtime && rule.treatment == treatment && rule.services == services
+    });
+    output.show(&list, |_, list| Render::export(list))
+}
+
+/// Shows what of the host changed, or acknowledges it.
+async fn of_host(client: &Client, output: &mut Output<'_>, act: Option<HostAct>) -> Result<(), CommandError> {
+    match act {
+        None => {
+            let view: HostView = client.get(protocol::HOST, &()).await?;
+            output.show(&view, |_, view| host::view(view))
+        }
+        Some(HostAct::Ack { note }) => {
+            let ack: HostAck = client.post(protocol::HOST_ACK, &HostAckRequest { note }).await?;
+            output.show(&ack, |_, ack| host::acknowledged(ack))
         }
     }
 }

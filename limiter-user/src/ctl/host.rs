@@ -12,7 +12,8 @@ pub(super) fn view(view: &HostView) -> String {
     } else {
         format!("{} changes since the host was acknowledged", view.changes.len())
     };
-    text.push_str(&format!(" ({} by {}", utc(view.acknowledged_at_s), view.acknowledged_by));
+    let acknowledged = utc(view.acknowledged_at_s);
+    text.extend([" (", &acknowledged, " by ", &view.acknowledged_by]);
     if !view.note.is_empty() {
         text.extend([": ", &view.note]);
     }

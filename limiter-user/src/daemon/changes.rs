@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often the host is looked at.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 /// How many changes a finding names.
 const NAMED: usize = 3;
 
@@ -56,7 +56,7 @@ impl HostState {
             .collect();
         let rest = changes.len().saturating_sub(NAMED);
         let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-        let changed = (!changes.is_empty()).then(|| {
+        let finding = (!changes.is_empty()).then(|| {
             Finding::degraded(format!(
                 "the host is not as it was acknowledged: {}{rest}; see `limiterctl host`, and if it is meant to be so, \
                  `limiterctl host ack`",
@@ -64,12 +64,13 @@ impl HostState {
             ))
         });
         let blind = self.blind.iter().map(|sentence| Finding::degraded(sentence.clone()));
-        changed.into_iter().chain(blind).collect()
+        finding.into_iter().chain(blind).collect()
     }
 }
 
 impl Daemon {
     /// Returns the interfaces whose own settings matter.
+    #[must_use]
     pub fn guarded_interfaces(&self) -> Vec<String> {
         let attached = self.dataplane.attachments().into_iter().map(|attachment| attachment.interface);
         let mut names: Vec<String> = attached.collect();
@@ -106,6 +107,7 @@ impl Daemon {
     }
 
     /// Returns what of the host changed.
+    #[must_use]
     pub fn host_view(&self) -> HostView {
         let HostState { acknowledged, blind } = &self.host_state;
         HostView {

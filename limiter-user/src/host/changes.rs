@@ -92,7 +92,7 @@ impl Acknowledged {
     pub fn compare(&mut self, seen: &Facts, now: Now) -> bool {
         if self.at_s == 0 {
             self.at_s = now.unix_s();
-            self.who = "first start".to_owned();
+            "first start".clone_into(&mut self.who);
         }
         let mut is_new = false;
         for (what, name, value) in seen.iter() {

@@ -115,14 +115,18 @@ fn try_read() -> io::Result<Ruleset> {
         if kind.get != RULES.get {
             written.sort();
         }
-        written.iter().for_each(|bytes| put(&mut hasher, bytes));
+        for bytes in &written {
+            put(&mut hasher, bytes);
+        }
         if kind.get == SETS.get {
             let mut elements = Vec::new();
             for set in messages.iter().filter(|set| !is_moving(set)) {
                 elements.extend(elements_of(set)?);
             }
             elements.sort();
-            elements.iter().for_each(|bytes| put(&mut hasher, bytes));
+            for bytes in &elements {
+                put(&mut hasher, bytes);
+            }
         }
     }
     let hash = hex(&hasher.finalize()).chars().take(SHOWN).collect();

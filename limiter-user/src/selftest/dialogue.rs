@@ -45,7 +45,7 @@ pub(super) fn hold(address: SocketAddr, manner: Manner) -> Result<(), Broken> {
     };
     let stream = TcpStream::connect_timeout(&address, TIME).map_err(broken("the handshake"))?;
     let mut talk = Talk { lines: BufReader::new(&stream) };
-    let held = talk.limit(&stream).and_then(|()| match manner {
+    let held = Talk::limit(&stream).and_then(|()| match manner {
         Manner::Mail => talk.mail(),
         Manner::Smtp => talk.smtp(),
         Manner::Banner => talk.banner(),
@@ -66,7 +66,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn limit(&self, stream: &TcpStream) -> Result<(), Broken> {
+    fn limit(stream: &TcpStream) -> Result<(), Broken> {
         let limited = stream.set_read_timeout(Some(TIME)).and_then(|()| stream.set_write_timeout(Some(TIME)));
         limited.map_err(|error| Broken { at: "the handshake".to_owned(), error })
     }

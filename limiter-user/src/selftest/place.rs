@@ -6,7 +6,7 @@
 //! and an operator can repeat each line by hand.
 //!
 //! Addresses are of the ranges for tests of network devices, 198.18.0.0/15
-//! (RFC 2544) and 2001:2::/48 (RFC 5180): nobody on the Internet has them, and
+//! (RFC 2544) and `2001:2::/48` (RFC 5180): nobody on the Internet has them, and
 //! unlike private ones no network at home or in an office does.
 
 use std::{
@@ -118,7 +118,7 @@ impl Place {
         let routes: String = place.networks.iter().map(route).collect();
         let inside = place.lines(PEER, |network| network.peer) + "link set lo up\n" + &routes;
         place.run(|| ip(&inside))??;
-        place.wait_up()?;
+        Self::wait_up()?;
         Ok(place)
     }
 
@@ -147,7 +147,7 @@ impl Place {
     }
 
     /// Waits until both ends carry.
-    fn wait_up(&self) -> Result<(), SelftestError> {
+    fn wait_up() -> Result<(), SelftestError> {
         let limit = Instant::now() + LINK_TIME;
         while !ip_says(&["-o", "link", "show", "dev", DEVICE])?.contains("LOWER_UP") {
             if Instant::now() > limit {

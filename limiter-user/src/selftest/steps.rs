@@ -104,9 +104,9 @@ fn step(
     hold: impl FnOnce() -> Result<Result<(), Broken>, SelftestError>,
 ) -> Result<Step, SelftestError> {
     let (began, before) = (Instant::now(), Counters::read(plan.metrics));
-    let held = hold()?;
+    let ended = hold()?;
     let took_ms = millis(began);
-    let Err(Broken { at, error }) = held else {
+    let Err(Broken { at, error }) = ended else {
         return Ok(Step { name, outcome: Outcome::Ok, took_ms, detail: done.to_owned() });
     };
     let limit = Instant::now() + WITNESS_TIME;
