@@ -24,8 +24,8 @@ use tempfile::TempDir;
 const COLUMNS: &str = "100";
 /// The commands of `limiterctl`.
 const COMMANDS: [&str; 22] = [
-    "status", "allow", "deny", "remove", "list", "import", "export", "top", "drops", "check", "suggest",
-    "history", "report", "mode", "reload", "diff", "apply", "confirm", "panic", "resume", "host", "selftest",
+    "status", "allow", "deny", "remove", "list", "import", "export", "selftest", "top", "drops", "check",
+    "suggest", "history", "report", "mode", "reload", "diff", "apply", "confirm", "host", "panic", "resume",
 ];
 /// A configuration with nothing wrong, not even a warning.
 const GOOD: &str = "\
