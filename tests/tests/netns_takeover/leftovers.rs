@@ -50,7 +50,7 @@ fn leaves_nothing(end: fn(&mut Daemon<'_>)) {
     let mut daemon =
         Daemon::start_with(&bed.server, &config(), &format!("cgroup = \"{}\"", cgroup.path().display()));
     let (programs, links) = ids_of(daemon.process().pid());
-    assert_eq!(attached_to(&cgroup), 2, "the gate and the charge");
+    assert_eq!(attached_to(&cgroup), 3, "the gate, the charge, and the witness of the first byte");
     assert!(has_xdp(&bed), "XDP is attached");
     assert!(programs.len() >= 6 && links.len() >= 5, "{programs:?} {links:?}");
     assert_eq!(left(&programs, &links).1.len(), links.len(), "the kernel lists what the daemon has");
