@@ -376,10 +376,7 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
             let (exit, remedy) = error.outcome();
             (exit, body(remedy.to_owned()))
         }
-        CommandError::Selftest(_) => (
-            Exit::Refused,
-            body("run `limiterctl selftest` as root, one at a time, where its addresses are free".to_owned()),
-        ),
+        CommandError::Selftest(error) => (Exit::Refused, body(error.remedy().to_owned())),
         CommandError::Unwell => {
             (Exit::Refused, body("each step that failed says what to look at".to_owned()))
         }
