@@ -4,25 +4,20 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 use limiter_common::{
     addr::Addr,
     event::SourceRecord,
     map::{Charge, Source, SourceKey},
     policy::UNGUARDED,
 };
+use limiter_ebpf::seq::{self, Meta};
 
 use crate::{context, globals, rekey, sockets, sockets::Connection, store};
 
 /// States without a connection of its own: `TCP_SYN_RECV`, `TCP_TIME_WAIT`,
 /// `TCP_CLOSE`, `TCP_LISTEN`, `TCP_NEW_SYN_RECV` (`include/net/tcp_states.h`).
 const NO_CONNECTION: u32 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 12;
-
-/// `struct bpf_iter_meta`, its first member.
-#[repr(C)]
-struct Meta {
-    seq: *mut c_void,
-}
 
 /// Context of `iter/tcp`.
 #[repr(C)]
@@ -116,7 +111,7 @@ pub fn recount(ctx: *mut StorageContext) -> i32 {
         return 0;
     }
     // SAFETY: a field of the context.
-    write(context::read(unsafe { &raw const (*ctx).meta }), &charge)
+    seq::write(context::read(unsafe { &raw const (*ctx).meta }), &charge)
 }
 
 /// Writes every known source.
@@ -135,16 +130,5 @@ pub fn sources(ctx: *mut ElementContext) -> i32 {
     // SAFETY: a live value of the map; counts may tear between fields, not within one.
     let source = unsafe { value.read_volatile() };
     // SAFETY: a field of the context.
-    write(context::read(unsafe { &raw const (*ctx).meta }), &SourceRecord { key, pad: 0, source })
-}
-
-/// Writes one record; a full buffer makes the kernel call again with the same element.
-#[inline(always)]
-fn write<T>(meta: *mut Meta, record: &T) -> i32 {
-    // SAFETY: the first member of the iterator's metadata.
-    let seq = context::read(unsafe { &raw const (*meta).seq });
-    // SAFETY: `record` is that many bytes of our stack.
-    let failed =
-        unsafe { bpf_seq_write(seq.cast(), core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
-    i32::from(failed != 0)
+    seq::write(context::read(unsafe { &raw const (*ctx).meta }), &SourceRecord { key, pad: 0, source })
 }

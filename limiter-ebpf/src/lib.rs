@@ -12,3 +12,4 @@ pub mod atomic;
 pub mod clock;
 pub mod constant;
 pub mod context;
+pub mod seq;

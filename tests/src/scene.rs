@@ -10,14 +10,23 @@ use crate::veth::Bed;
 /// The port that [`server`] listens on.
 pub const SMTP: u16 = 25;
 
-/// A configuration that enforces a limit on [`SMTP`], with nothing that could suspend it: all
-/// sources of such a scene are refused, for which the circuit breaker would open.
+/// A configuration that enforces a limit on [`SMTP`], on the links of so many clients.
+///
+/// It ends with the service, for tests that have more to say of it.
+#[must_use]
+pub fn policy(clients: usize, connections_per_source: usize) -> String {
+    let interfaces: Vec<String> = (0..clients).map(|n| format!("srv{n}")).collect();
+    format!(
+        "mode = \"enforce\"\ninterfaces = {interfaces:?}\n[[service]]\nname = \"smtp\"\nports = [{SMTP}]\n\
+         connections_per_source = {connections_per_source}\n"
+    )
+}
+
+/// The policy for one client, with nothing that could suspend it: all sources of such a scene are
+/// refused, for which the circuit breaker would open.
 #[must_use]
 pub fn config(connections_per_source: usize) -> String {
-    format!(
-        "mode = \"enforce\"\ninterfaces = [\"srv0\"]\n[breaker]\nenabled = false\n[[service]]\nname = \"smtp\"\n\
-         ports = [{SMTP}]\nconnections_per_source = {connections_per_source}\n"
-    )
+    policy(1, connections_per_source).replacen("[[service]]", "[breaker]\nenabled = false\n[[service]]", 1)
 }
 
 /// Where the first client reaches the server.

@@ -9,8 +9,13 @@
 //! - `*_two_cpus*`: completed on both CPUs at the same moment
 //! - `the_gate_*`: without XDP
 //! - `tc_*`: with tc in the place of XDP
+//!
+//! One after the other, for the CPUs' sake, but the one that is late: it waits for nearly a minute.
+//!
+//! Runs in parallel.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -34,6 +39,12 @@ const LIMIT: u32 = 20;
 const LATE: Duration = Duration::from_secs(58);
 /// Rounds on two CPUs: each is another chance for both to take the last place.
 const ROUNDS: usize = 8;
+
+/// Waits until no other test is under way, but the late one.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A bed with a daemon, and what was seen of it.
 struct Scene<'a> {
@@ -138,7 +149,7 @@ impl<'a> Scene<'a> {
                 std::slice::from_ref(shape),
             );
         }
-        self.daemon.wait_recounts(2);
+        self.daemon.recount(3);
         self.daemon.assert_sound();
     }
 }
@@ -147,6 +158,7 @@ impl<'a> Scene<'a> {
 #[test]
 fn twenty_of_200_in_every_shape_over_ipv4() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     let shapes = [
         Shape::Ack,
@@ -162,6 +174,7 @@ fn twenty_of_200_in_every_shape_over_ipv4() {
 #[test]
 fn twenty_of_200_in_every_shape_over_ipv6() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     let shapes = [
         Shape::Ack,
@@ -179,6 +192,7 @@ fn twenty_of_200_in_every_shape_over_ipv6() {
 #[test]
 fn twenty_of_200_with_data_in_the_same_batch() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::plan().queues(2).build();
     let scene = Scene::over_ipv4(&bed, "auto");
     bed.server.threaded_napi("srv0", true);
@@ -189,6 +203,7 @@ fn twenty_of_200_with_data_in_the_same_batch() {
 #[test]
 fn cookies_do_not_lift_the_limit() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     bed.server.sysctl("net.ipv4.tcp_syncookies", "2");
     for (name, scene, dual) in [
@@ -210,6 +225,7 @@ fn cookies_do_not_lift_the_limit() {
 #[test]
 fn deferred_handshakes_are_counted_once_they_are_accepted() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     let scene = Scene::over_ipv4(&bed, "auto");
     let listener = Server::plan(scene.target()).defer_accept(30).listen(&bed.server);
@@ -226,6 +242,7 @@ fn deferred_handshakes_are_counted_once_they_are_accepted() {
 #[test]
 fn queued_handshakes_meet_the_gate() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     let scene = Scene::over_ipv4(&bed, "auto");
     bed.server.ip("link add shape0 type ifb\nlink set shape0 up");
@@ -284,7 +301,7 @@ fn on_two_cpus(scene: &Scene<'_>, name: &str) {
         scene.assert_twenty(&format!("{name}, round {round}"), &listener, before);
         scene.close(&listener, &mut halves);
     }
-    scene.daemon.wait_recounts(2);
+    scene.daemon.recount(3);
     scene.daemon.assert_sound();
 }
 
@@ -292,6 +309,7 @@ fn on_two_cpus(scene: &Scene<'_>, name: &str) {
 #[test]
 fn twenty_of_200_on_two_cpus() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::plan().queues(2).build();
     on_two_cpus(&Scene::over_ipv4(&bed, "auto"), "two CPUs");
 }
@@ -300,6 +318,7 @@ fn twenty_of_200_on_two_cpus() {
 #[test]
 fn twenty_of_200_on_two_cpus_with_packet_steering() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::plan().queues(2).build();
     bed.server.receive_packet_steering("srv0", "3");
     on_two_cpus(&Scene::over_ipv6(&bed, "auto"), "two CPUs, packet steering");
@@ -309,6 +328,7 @@ fn twenty_of_200_on_two_cpus_with_packet_steering() {
 #[test]
 fn the_gate_alone_admits_twenty_of_200_over_ipv4() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     let shapes = [Shape::Ack, Shape::AckWithData(data()), Shape::FinAck, Shape::Fragments(8, data())];
     Scene::over_ipv4(&bed, "none").each(&shapes);
@@ -318,6 +338,7 @@ fn the_gate_alone_admits_twenty_of_200_over_ipv4() {
 #[test]
 fn the_gate_alone_admits_twenty_of_200_over_ipv6() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     Scene::over_ipv6(&bed, "none").each(&[
         Shape::Ack,
@@ -330,6 +351,7 @@ fn the_gate_alone_admits_twenty_of_200_over_ipv6() {
 #[test]
 fn the_gate_alone_admits_twenty_of_200_on_two_cpus() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::plan().queues(2).build();
     bed.server.receive_packet_steering("srv0", "3");
     on_two_cpus(&Scene::over_ipv4(&bed, "none"), "two CPUs, packet steering, gate alone");
@@ -339,6 +361,7 @@ fn the_gate_alone_admits_twenty_of_200_on_two_cpus() {
 #[test]
 fn tc_admits_twenty_of_200() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     let shapes = [Shape::Ack, Shape::AckWithData(data()), Shape::FinAck];
     Scene::over_ipv4(&bed, "tcx").each(&[&shapes[..], &[Shape::Fragments(8, data())]].concat());
@@ -359,6 +382,7 @@ fn tc_admits_twenty_of_200() {
 #[test]
 fn tc_makes_the_kernel_reset() {
     require!(host::BED, DAEMON);
+    let _alone = alone();
     let bed = Bed::new();
     for scene in [Scene::over_ipv4 as fn(_, _) -> _, Scene::over_ipv6 as fn(_, _) -> _] {
         let scene: Scene<'_> = scene(&bed, "tcx");

@@ -1,13 +1,19 @@
 //! What of the host changed since somebody acknowledged it, on the real kernel.
 //!
 //! - `changes_are_shown_until_acknowledged`
+//! - `changes_are_recorded`
 //! - `counters_and_elements_that_move_are_no_change`
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::veth::Bed;
-use limiter_tests::{host, require, scene};
+use limiter_tests::{host, require, scene, wait};
 use serde_json::Value;
+
+/// How long the recorder may take on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A firewall that counts, with a set whose elements a rule adds.
 const FIREWALL: &str = "table inet filter {
@@ -91,6 +97,53 @@ fn changes_are_shown_until_acknowledged() {
     daemon.kill();
     daemon.start_again();
     assert_eq!(changes(&daemon), [], "what was acknowledged stays so");
+}
+
+/// The events of the host that were recorded, oldest first.
+#[track_caller]
+fn recorded(daemon: &Daemon<'_>) -> Vec<String> {
+    let told = daemon.ctl_json(&["history", "--since", "10m"]);
+    let events = told["events"].as_array().into_iter().flatten();
+    let of_host = events.filter(|event| event["kind"] == "host");
+    of_host.map(|event| event["text"].as_str().expect("a text").to_owned()).collect()
+}
+
+/// History has each change once, with both values, over a restart too; and that it is back, and who acknowledged what.
+#[test]
+fn changes_are_recorded() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let mut daemon = Daemon::start(&bed.server, &scene::config(10));
+    assert_eq!(changes(&daemon), [], "the first look is the acknowledged state");
+    wait::until("something is recorded", PATIENCE, || daemon.ctl(&["history"]).status.success());
+    assert_eq!(recorded(&daemon), [""; 0]);
+    let name = "net.ipv4.conf.srv0.rp_filter";
+    let before = bed.server.read_sysctl(name);
+    let after = if before == "1" { "2" } else { "1" };
+
+    bed.server.sysctl(name, after);
+    assert_eq!(changes(&daemon).len(), 1);
+    assert_eq!(changes(&daemon).len(), 1);
+    let mut wanted = vec![format!("sysctl {name} was {before}, is {after}")];
+    wait::until_eq("what is recorded", &wanted, PATIENCE, || recorded(&daemon));
+    assert!(daemon.stop().success());
+    daemon.start_again();
+    assert_eq!(changes(&daemon).len(), 1);
+
+    bed.server.sysctl(name, &before);
+    assert_eq!(changes(&daemon), []);
+    wanted.push(format!("sysctl {name} is {before} again"));
+    bed.server.sysctl(name, after);
+    assert_eq!(changes(&daemon).len(), 1);
+    wanted.push(wanted[0].clone());
+    daemon.ctl_json(&["host", "ack", "--note", "ticket 4711"]);
+    wait::until_eq("the number of events", &(wanted.len() + 1), PATIENCE, || recorded(&daemon).len());
+    let last = recorded(&daemon).pop().expect("events");
+    assert!(last.starts_with("1 change acknowledged by uid 0") && last.ends_with(": ticket 4711"), "{last}");
+    assert_eq!(recorded(&daemon)[..wanted.len()], wanted);
+    let page = daemon.ctl(&["report", "--at", "1s", "--window", "20m"]);
+    let page = String::from_utf8_lossy(&page.stdout);
+    assert!(page.contains(&wanted[0]), "{page}");
 }
 
 /// Packets that are counted and elements that a rule adds change nothing, nor do the same rules loaded anew; a change

@@ -106,7 +106,7 @@ fn twenty_of_2000(scene: &Scene<'_>) {
     scene.assert_full();
     let refill = scene.close_and_refill(&mut burst);
     scene.assert_full();
-    scene.daemon.wait_recounts(2);
+    scene.daemon.recount(3);
     scene.assert_full();
     scene.close_all([burst, refill]);
 }
@@ -160,7 +160,7 @@ fn twenty_of_2000_by_the_gate(name: &str, address: impl Fn(&Bed) -> IpAddr) {
     abort_waiting(&bed, &mut burst);
     let refill = scene.close_and_refill(&mut burst);
     scene.assert_full();
-    scene.daemon.wait_recounts(2);
+    scene.daemon.recount(3);
     scene.assert_full();
     scene.close_all([burst, refill]);
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::mail::{self, Mail, POSTFIX, Postfix, Smtp};
 use limiter_tests::veth::Bed;
-use limiter_tests::{host, require, wait};
+use limiter_tests::{host, require, scene, wait};
 
 /// The limit in force.
 const LIMIT: usize = 20;
@@ -21,15 +21,6 @@ const LIMIT: usize = 20;
 const POSTFIX_TIME: Duration = Duration::from_secs(10);
 /// How soon a refused client has to know.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
-/// The policy.
-const CONFIG: &str = "\
-mode = \"enforce\"
-interfaces = [\"srv0\", \"srv1\"]
-[[service]]
-name = \"smtp\"
-ports = [25]
-connections_per_source = 20
-";
 
 /// Connects and reads the greeting.
 fn greeted(client: &limiter_tests::veth::Client, server: IpAddr) -> io::Result<Smtp> {
@@ -43,7 +34,7 @@ fn mail_goes_through() {
     require!(host::BED, DAEMON, POSTFIX);
     let bed = Bed::plan().clients(2).build();
     let postfix = Postfix::start(&bed.server, &[]);
-    let daemon = Daemon::start(&bed.server, CONFIG);
+    let daemon = Daemon::start(&bed.server, &scene::policy(2, LIMIT));
     for (n, client) in bed.clients.iter().enumerate() {
         for server in [client.server_ipv4(), client.server_ipv6()] {
             let dialogue = mail::send(&client.namespace, server, &Mail::new(&format!("mail {n}")));
@@ -65,7 +56,7 @@ fn over_the_limit_is_a_reset() {
     let bed = Bed::plan().clients(2).build();
     let (greedy, good) = (&bed.clients[0], &bed.clients[1]);
     let postfix = Postfix::start(&bed.server, &[]);
-    let daemon = Daemon::start(&bed.server, CONFIG);
+    let daemon = Daemon::start(&bed.server, &scene::policy(2, LIMIT));
     for server in [greedy.server_ipv4(), greedy.server_ipv6()] {
         let connect = || greeted(greedy, server);
         let mut held: Vec<Smtp> =

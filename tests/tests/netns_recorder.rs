@@ -2,19 +2,29 @@
 //!
 //! - `what_happened_is_told`: a switch of modes and refusals, from the daemon and from its file
 //! - `a_page_of_a_moment`: the post-mortem page
-//! - `kills_in_mid_write_cost_seconds`: twenty times `kill -9`
+//! - `a_kill_in_mid_write_costs_seconds`: twenty times `kill -9`
+//! - `a_kill_at_the_default_interval_costs_less_than_ten_seconds`
 //! - `a_damaged_recording_is_put_aside`
 //! - `a_full_disk_is_a_fault_until_it_passes`
 //! - `a_reload_is_followed`
+//!
+//! Each has a host of its own.
+//!
+//! Runs in parallel, and mostly waits.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::disk::Disk;
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, scene, wait};
+use limiter_user::control::client::Client;
+use limiter_user::control::protocol::{RULES, RuleChange, RuleQuery, RuleRemoval, RuleRequest, Verb};
 use serde_json::Value;
 
 /// How long a condition may take on a machine that does other things too.
@@ -23,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LIMIT: usize = 2;
 /// What a kill may cost, in milliseconds.
 const LOSS_MAX_MS: u64 = 10_000;
+/// Kills.
+const ROUNDS: u32 = 20;
+/// The first address of those that are denied, for the sake of an event: 198.18.0.0.
+const FIRST_DENIED: u32 = 0xc612_0000;
 
 /// The scene's configuration, with a record each second.
 fn config() -> String {
@@ -123,23 +137,28 @@ fn what_happened_is_told() {
 }
 
 /// The page says what happened, who and what was in force, and points further; sources of the minute
-/// are on it, and nobody else may read the file.
+/// are on it, although the daemon was started anew in the middle of it.
 #[test]
 fn a_page_of_a_moment() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
     let _server = scene::server(&bed);
-    let daemon = Daemon::start(&bed.server, &config());
+    let mut daemon = Daemon::start(&bed.server, &config());
     let client = bed.client().ipv4().to_string();
     wait_for_a_record(&daemon);
     daemon.ctl_json(&["deny", "198.51.100.1", "--service", "smtp"]);
-    let _burst = scene::connect(&bed, 5);
-    // Sources come by the minute.
-    wait::until("the sources are recorded", PATIENCE * 4, || {
-        let told = daemon.ctl_json(&["report", "--at", "1s", "--window", "20m"]);
-        let mut sources = smtp(&told)["sources"].as_array().into_iter().flatten();
-        sources.any(|source| source["source"] == client.as_str())
-    });
+    let burst = scene::connect(&bed, 5);
+    assert_eq!(burst.greeted(), LIMIT);
+    // Sources come by the minute, and with the end.
+    assert!(daemon.stop().success());
+    daemon.start_again();
+    wait_for_a_record(&daemon);
+    let told = daemon.ctl_json(&["report", "--at", "1s", "--window", "20m"]);
+    let mut sources = smtp(&told)["sources"].as_array().into_iter().flatten();
+    let source = sources.find(|source| source["source"] == client.as_str());
+    let source = source.unwrap_or_else(|| panic!("no {client} in {told}"));
+    assert_eq!((source["new"].as_u64(), source["open_max"].as_u64()), (Some(2), Some(2)), "{source}");
+    assert!(source["refused"].as_u64() >= Some(3), "{source}");
     let page = daemon.ctl(&["report", "--at", "1s", "--window", "20m"]);
     let page = String::from_utf8_lossy(&page.stdout);
     for part in [
@@ -161,70 +180,103 @@ fn a_page_of_a_moment() {
     assert!(daemon.count("limiter_recorder_size_bytes", &[]) > 0);
 }
 
+/// Notes one event after another until told to stop: a rule is added and removed, again and again.
+///
+/// No prefix comes twice, so that an event that is there twice was recorded twice.
+fn note_events(socket: &Path, round: u32, stopped: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.expect("making a runtime");
+    let client = Client::new(socket);
+    for n in 0..u32::from(u16::MAX) {
+        if stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let prefix = Ipv4Addr::from(FIRST_DENIED + (round << 16) + n).to_string();
+        let (verb, service) = (Verb::Deny, None);
+        let rule = RuleRequest { verb, prefix: prefix.clone(), service: None, ttl: None, note: None };
+        // The last ones are not answered: the daemon is gone.
+        drop(runtime.block_on(client.post::<RuleChange>(RULES, &rule)));
+        drop(runtime.block_on(client.delete::<RuleRemoval>(RULES, &RuleQuery { prefix, service })));
+    }
+}
+
+/// Kills a daemon that notes one event after another, once so much was written and so much time has passed.
+fn kill_in_mid_write(daemon: &mut Daemon<'_>, round: u32, writes: u32, after: Duration) {
+    let log = recording(daemon).with_extension("db-wal");
+    // Its length tells nothing: it begins anew in place.
+    let written = || fs::metadata(&log).and_then(|metadata| metadata.modified()).ok();
+    let (socket, stopped) = (daemon.socket(), AtomicBool::new(false));
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| note_events(&socket, round, &stopped));
+        let (mut last, mut seen) = (written(), 0);
+        wait::until("writes go on", PATIENCE, || {
+            let now = written();
+            let is_write = now != last;
+            (last, seen) = (now, seen + u32::from(is_write));
+            // Right behind a write: the next one, or its synchronisation, is under way.
+            is_write && seen >= writes && began.elapsed() >= after
+        });
+        daemon.kill();
+        stopped.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Returns how old the last counters and the last event of a daemon were when it was killed, just now.
+#[track_caller]
+fn lost_ms(daemon: &Daemon<'_>) -> (u64, u64) {
+    let killed_ms = now_ms();
+    let told = history(daemon);
+    assert!(!events(&told, "start").is_empty(), "events from before it are there: {told}");
+    let counters_ms = told["state"]["at_ms"].as_u64().expect("there are records");
+    let last = told["events"].as_array().and_then(|events| events.last()).expect("there are events");
+    let event_ms = last["at_ms"].as_u64().expect("an event has a time");
+    (killed_ms.saturating_sub(counters_ms), killed_ms.saturating_sub(event_ms))
+}
+
 /// Whatever is being written when the daemon is killed, the recording opens, has no event twice, and
 /// lacks at most the last ten seconds.
 ///
-/// Writes are seen as going on: the daemon is killed while one event after another is noted, and only
-/// once the log has grown since its start.
+/// Writes are seen as going on: the daemon is killed right behind one of them, each round at another point
+/// between two records of counters.
 #[test]
-fn kills_in_mid_write_cost_seconds() {
+fn a_kill_in_mid_write_costs_seconds() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
-    let _server = scene::server(&bed);
     let mut daemon = Daemon::start(&bed.server, &config());
-    let mut worst_ms = 0;
-    for round in 0..20_u32 {
-        let path = recording(&daemon);
-        let log = path.with_extension("db-wal");
-        let length = || fs::metadata(&log).map_or(0, |metadata| metadata.len());
-        let first = length();
-        let socket = daemon.socket();
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let began = std::time::Instant::now();
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let ctl = limiter_tests::daemon::binary("limiterctl");
-                let mut n = 0_u32;
-                while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-                    let address = format!("198.51.{round}.{}", n % 250);
-                    let mut command = std::process::Command::new(&ctl);
-                    command.arg("--socket").arg(&socket).args(["deny", &address, "--ttl", "1h"]);
-                    drop(command.output());
-                    n += 1;
-                }
-            });
-            // Each round dies at another point of what goes on.
-            let goal = 40_000 + u64::from(round) * 1_777;
-            let mut seen = (first, 0);
-            wait::until("writes go on", PATIENCE, || {
-                let now = length();
-                if now != seen.0 {
-                    seen = (now, seen.1 + now.abs_diff(seen.0));
-                }
-                seen.1 >= goal && began.elapsed() > Duration::from_millis(1_200)
-            });
-            daemon.kill();
-            drop(stop);
-        });
-        let killed_ms = now_ms();
-        let told = history(&daemon);
-        let last_ms = told["state"]["at_ms"].as_u64().expect("there are records");
-        worst_ms = worst_ms.max(killed_ms.saturating_sub(last_ms));
-        assert!(killed_ms.saturating_sub(last_ms) <= LOSS_MAX_MS, "round {round}: {last_ms} of {killed_ms}");
-        assert!(!events(&told, "start").is_empty(), "round {round}: events from before it are there");
-        let last = told["events"].as_array().and_then(|events| events.last()).expect("there are events");
-        let last_ms = last["at_ms"].as_u64().expect("an event has a time");
-        assert!(killed_ms.saturating_sub(last_ms) <= LOSS_MAX_MS, "round {round}: {last} of {killed_ms}");
+    let mut worst = (0, 0);
+    for round in 0..ROUNDS {
+        kill_in_mid_write(&mut daemon, round, 8 + round / 2, Duration::from_millis(40) * round);
+        let lost = lost_ms(&daemon);
+        assert!(lost.0.max(lost.1) <= LOSS_MAX_MS, "round {round}: {lost:?} ms of counters, of events");
+        worst = (worst.0.max(lost.0), worst.1.max(lost.1));
         daemon.start_again();
-        assert!(!path.with_extension("db.damaged").exists(), "round {round}: it opens");
+        assert!(!recording(&daemon).with_extension("db.damaged").exists(), "round {round}: it opens");
     }
-    eprintln!("20 kills in mid-write cost {worst_ms} ms of counters at most");
-    let told = history(&daemon);
-    let rules = events(&told, "rule");
-    let mut once = rules.clone();
-    once.sort_unstable();
-    once.dedup();
-    assert_eq!(once.len(), rules.len(), "no event is there twice");
+    println!("{ROUNDS} kills in mid-write cost {} ms of counters and {} ms of events", worst.0, worst.1);
+    let mut rules = events(&history(&daemon), "rule");
+    let noted = rules.len();
+    rules.sort_unstable();
+    rules.dedup();
+    assert_eq!(rules.len(), noted, "no event is there twice");
+    assert!(noted > 8 * ROUNDS as usize, "{noted} events");
+}
+
+/// At the interval that an operator has who sets none, a kill just before the next record costs less
+/// than ten seconds of counters, and no event of before.
+#[test]
+fn a_kill_at_the_default_interval_costs_less_than_ten_seconds() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let mut daemon = Daemon::start(&bed.server, &scene::config(LIMIT));
+    wait_for_a_record(&daemon);
+    let recorded_ms = history(&daemon)["state"]["at_ms"].as_u64().expect("there are records");
+    wait::until("the next record is near", PATIENCE, || now_ms() >= recorded_ms + LOSS_MAX_MS - 1_500);
+    kill_in_mid_write(&mut daemon, 0, 2, Duration::ZERO);
+    let lost = lost_ms(&daemon);
+    println!("a kill just before the next record cost {} ms of counters and {} ms of events", lost.0, lost.1);
+    assert!(lost.0 >= LOSS_MAX_MS / 2, "the next record was not made yet: {lost:?}");
+    assert!(lost.0 <= LOSS_MAX_MS && lost.1 <= 1_000, "{lost:?} ms of counters, of events");
 }
 
 /// A recording that was overwritten is put aside, `status` says so and is not failing, and recording begins anew.

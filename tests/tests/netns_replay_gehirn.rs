@@ -7,9 +7,9 @@
 //! | `with_the_breaker` | the circuit breaker alone has the service back in 45 s, and pages within 15 s |
 //! | `trying_again` | limits that are tried again are never the outage |
 //!
-//! Acts have hosts of their own and mostly wait.
+//! Acts have hosts of their own.
 //!
-//! Runs in parallel.
+//! Runs in parallel, and mostly waits.
 #![forbid(unsafe_code)]
 
 use limiter_tests::daemon::DAEMON;

@@ -5,9 +5,9 @@
 //! | `as_it_was` | the session stalls, and nothing says why |
 //! | `watched_ipv4`, `watched_ipv6` | shown and paged within 15 s of the first lost packet, as netfilter's doing |
 //!
-//! Acts have hosts of their own and mostly wait.
+//! Acts have hosts of their own.
 //!
-//! Runs in parallel.
+//! Runs in parallel, and mostly waits.
 #![forbid(unsafe_code)]
 
 use limiter_tests::daemon::DAEMON;

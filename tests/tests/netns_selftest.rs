@@ -134,7 +134,10 @@ fn an_interrupted_selftest_leaves_nothing() {
         });
         process.signal(signal);
         let status = process.wait_exit(TIME);
-        assert_eq!(status.code(), (signal != Signal::SIGKILL).then_some(1), "{signal}: {}", process.log());
+        let (log, is_told) = (process.log(), signal != Signal::SIGKILL);
+        assert_eq!(status.code(), is_told.then_some(1), "{signal}: {log}");
+        assert_eq!(log.contains("interrupted"), is_told, "{signal}: {log}");
+        assert_eq!(log.contains("run `limiterctl selftest` again"), is_told, "a remedy that fits: {log}");
         assert_nothing_left(&bed.server);
     }
 }

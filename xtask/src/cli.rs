@@ -42,7 +42,7 @@ const HELP: [Help; 7] = [
         details: "SUITE is a file name in tests/tests without `.rs`, or a package: only that one runs.\n\
                   FILTER is a part of test names. ARGS go to every test binary, e.g. `-- --nocapture`.\n\
                   The kernel suites need root; without it they are left out, and said to be. They run on\n\
-                  one thread, except those whose header has the line `//! Runs in parallel.`\n\
+                  one thread, except those whose header has the line `//! Runs in parallel`\n\
                   LIMITER_REQUIRE_KERNEL=1 makes that, and every skipped test, a failure.",
     },
     Help {

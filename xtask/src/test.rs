@@ -18,7 +18,7 @@ use crate::process::{cargo, is_root, run, system_path};
 use crate::terminal::{Paint, Step, caution, line, paint};
 use crate::workspace::Workspace;
 use report::{Outcome, Report};
-use suites::{Suite, Threads};
+use suites::Suite;
 
 /// Which tests to run, and what to tell their binaries.
 #[derive(Debug, PartialEq)]
@@ -104,8 +104,8 @@ fn run_suite(
     let mut command = cargo(workspace, "test");
     command.args(["--no-fail-fast", "--target-dir"]).arg(workspace.target());
     command.args(&suite.cargo_args).args(name_filter).arg("--").args(args);
-    if suite.threads == Threads::One && !args.iter().any(|arg| arg.starts_with("--test-threads")) {
-        command.arg("--test-threads=1");
+    if !args.iter().any(|arg| arg.starts_with("--test-threads")) {
+        command.args(suite.threads.argument());
     }
     if suite.needs_kernel {
         // A test that is skipped passes, and libtest hides what passed tests say.

@@ -3,21 +3,17 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_seq_write;
 use limiter_common::witness::{Flow, FlowKey, FlowRecord};
-use limiter_ebpf::context;
+use limiter_ebpf::{
+    context,
+    seq::{self, Meta},
+};
 
 use crate::{flow, globals, socket::Socket};
 
 /// States of a connection that is live: established, or closed by one side or by both
 /// (`include/net/tcp_states.h`: `ESTABLISHED`, `FIN_WAIT1`, `FIN_WAIT2`, `CLOSE_WAIT`, `LAST_ACK`, `CLOSING`).
 const LIVE: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
-
-/// `struct bpf_iter_meta`, its first member.
-#[repr(C)]
-struct Meta {
-    seq: *mut c_void,
-}
 
 /// Context of `iter/tcp`.
 #[repr(C)]
@@ -67,14 +63,6 @@ pub fn flows(ctx: *mut ElementContext) -> i32 {
     let key = unsafe { key.read_volatile() };
     // SAFETY: a live value of the map, as above.
     let flow = unsafe { value.read_volatile() };
-    let record = FlowRecord { key, pad: 0, flow };
     // SAFETY: a field of the context.
-    let meta = context::read(unsafe { &raw const (*ctx).meta });
-    // SAFETY: the first member of the iterator's metadata.
-    let seq = context::read(unsafe { &raw const (*meta).seq });
-    // SAFETY: `record` is that many bytes of our stack; a full buffer makes the kernel call again.
-    let failed = unsafe {
-        bpf_seq_write(seq.cast(), (&raw const record).cast_mut().cast(), size_of::<FlowRecord>() as u32)
-    };
-    i32::from(failed != 0)
+    seq::write(context::read(unsafe { &raw const (*ctx).meta }), &FlowRecord { key, pad: 0, flow })
 }

@@ -6,12 +6,13 @@ use std::{
 };
 
 use clap::Parser;
-use limiter_user::ctl::{self, Args, Exit};
+use limiter_user::ctl::{self, Args, Exit, Screen};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let colour =
-        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_terminal = io::stdout().is_terminal();
+    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let screen = Screen { is_terminal, colour };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -19,5 +20,5 @@ fn main() -> ExitCode {
             return Exit::Refused.into();
         }
     };
-    runtime.block_on(ctl::run(args, colour, &mut io::stdout(), &mut io::stderr())).into()
+    runtime.block_on(ctl::run(args, screen, &mut io::stdout(), &mut io::stderr())).into()
 }

@@ -299,6 +299,9 @@ pub struct Top {
     pub total: usize,
     /// How many seconds `new` and `refused` look back.
     pub window_s: u64,
+    /// When that was so, in milliseconds since 1970.
+    #[serde(default)]
+    pub at_ms: u64,
 }
 
 /// One source.

@@ -1,11 +1,11 @@
 //! What can be typed after `limiterctl`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
 
 use crate::{
-    config::Mode,
+    config::{Mode, duration},
     control::protocol::{TopBy, Verb},
 };
 
@@ -98,6 +98,12 @@ pub enum Command {
         /// How many sources.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
+        /// Show them anew again and again, until Ctrl-C.
+        #[arg(long, short)]
+        follow: bool,
+        /// How often to, from 1s to 1h.
+        #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval, requires = "follow")]
+        interval: Duration,
     },
     /// Show the last refusals and packets that the kernel dropped, at most one per source in ten seconds.
     Drops {
@@ -241,6 +247,15 @@ impl Rule {
         let Self { prefix, service, ttl, note } = self;
         crate::control::protocol::RuleRequest { verb, prefix, service, ttl, note }
     }
+}
+
+/// How often something may be shown anew: each time is a recount.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+
+/// Reads how often something is to be shown.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text).map_err(|error| error.to_string())?;
+    if INTERVAL.contains(&interval) { Ok(interval) } else { Err("expected 1s to 1h".to_owned()) }
 }
 
 /// Returns the mode of a word that was checked already.

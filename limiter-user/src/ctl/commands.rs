@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     args::{Args, Command, HostAct},
+    follow,
     history::{self, HistoryError},
     host,
     panic::{self, PanicError},
@@ -24,8 +25,8 @@ use crate::{
         protocol::{
             self, ApplyRequest, Check, CheckQuery, DiffAnswer, DiffRequest, Drops, DropsQuery, ErrorBody,
             HostAck, HostAckRequest, HostView, ImportChange, ImportRequest, ModeRequest, Origin,
-            PolicyChange, Refusal, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status,
-            SuggestQuery, Suggestion, Top, TopQuery, Verb,
+            PolicyChange, RuleChange, RuleList, RuleQuery, RuleRemoval, RuleRequest, Status, SuggestQuery,
+            Suggestion, Top, TopQuery, Verb,
         },
     },
     selftest::SelftestError,
@@ -52,7 +53,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
-enum CommandError {
+pub(super) enum CommandError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("cannot write the answer")]
@@ -96,12 +97,13 @@ impl From<HistoryError> for CommandError {
 }
 
 /// Where an answer goes, and how it looks.
-struct Output<'a> {
-    out: &'a mut (dyn Write + Send),
+pub(super) struct Output<'a> {
+    pub(super) out: &'a mut (dyn Write + Send),
     /// For what scripts must not read as the answer.
-    remarks: &'a mut (dyn Write + Send),
-    render: Render,
-    json: bool,
+    pub(super) remarks: &'a mut (dyn Write + Send),
+    pub(super) render: Render,
+    pub(super) is_terminal: bool,
+    pub(super) json: bool,
 }
 
 impl Output<'_> {
@@ -128,27 +130,41 @@ impl Output<'_> {
     }
 
     /// Shows one of many: JSON on one line, since they may never end.
-    fn show_line(&mut self, refusal: &Refusal) -> Result<(), CommandError> {
+    pub(super) fn show_line<T: Serialize>(
+        &mut self,
+        answer: &T,
+        text: impl FnOnce(Render, &T) -> String,
+    ) -> Result<(), CommandError> {
         if self.json {
-            serde_json::to_writer(&mut self.out, refusal)?;
+            serde_json::to_writer(&mut self.out, answer)?;
             self.out.write_all(b"\n")?;
         } else {
-            self.out.write_all(self.render.refusal(refusal).as_bytes())?;
+            self.out.write_all(text(self.render, answer).as_bytes())?;
         }
         Ok(self.out.flush()?)
     }
 }
 
+/// What answers are shown on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Screen {
+    /// Whether it is a terminal, on which something can be drawn over.
+    pub is_terminal: bool,
+    /// Whether colours are wanted.
+    pub colour: bool,
+}
+
 /// Does what was typed; answers go to `out`, errors to `errors`.
 pub async fn run(
     args: Args,
-    colour: bool,
+    screen: Screen,
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Exit {
     let Args { socket, json, command } = args;
     let client = Client::new(&socket);
-    let mut output = Output { out, remarks: &mut *errors, render: Render { colour }, json };
+    let Screen { is_terminal, colour } = screen;
+    let mut output = Output { out, remarks: &mut *errors, render: Render { colour }, is_terminal, json };
     let Err(error) = dispatch(command, &client, &mut output).await else {
         return Exit::Done;
     };
@@ -191,11 +207,15 @@ async fn dispatch(command: Command, client: &Client, output: &mut Output<'_>) ->
             let list: RuleList = client.get(protocol::RULES, &()).await?;
             output.show(&list, Render::rules)
         }
-        Command::Top { service, by, limit } => {
-            let top: Top = client.get(protocol::TOP, &TopQuery { service, by, limit: Some(limit) }).await?;
+        Command::Top { service, by, limit, follow: is_followed, interval } => {
+            let query = TopQuery { service, by, limit: Some(limit) };
+            if is_followed {
+                return follow::top(client, output, &query, interval).await;
+            }
+            let top: Top = client.get(protocol::TOP, &query).await?;
             output.show(&top, Render::top)
         }
-        Command::Drops { follow: true } => follow(client, output).await,
+        Command::Drops { follow: true } => follow::drops(client, output).await,
         Command::Drops { follow: false } => {
             let drops: Drops = client.get(protocol::DROPS, &DropsQuery::default()).await?;
             output.show(&drops, |render, drops| {
@@ -311,14 +331,6 @@ async fn add(client: &Client, output: &mut Output<'_>, request: RuleRequest) -> 
     output.show(&change, Render::rule_change)
 }
 
-async fn follow(client: &Client, output: &mut Output<'_>) -> Result<(), CommandError> {
-    let mut lines = client.follow(protocol::DROPS, &DropsQuery { follow: true }).await?;
-    while let Some(refusal) = lines.next().await? {
-        output.show_line(&refusal)?;
-    }
-    Err(CommandError::Ended)
-}
-
 /// Returns whether whoever read the answer has gone away.
 fn is_closed_pipe(error: &CommandError) -> bool {
     match error {
@@ -364,10 +376,7 @@ fn outcome(error: &CommandError, socket: &Path) -> (Exit, ErrorBody) {
             let (exit, remedy) = error.outcome();
             (exit, body(remedy.to_owned()))
         }
-        CommandError::Selftest(_) => (
-            Exit::Refused,
-            body("run `limiterctl selftest` as root, one at a time, where its addresses are free".to_owned()),
-        ),
+        CommandError::Selftest(error) => (Exit::Refused, body(error.remedy().to_owned())),
         CommandError::Unwell => {
             (Exit::Refused, body("each step that failed says what to look at".to_owned()))
         }

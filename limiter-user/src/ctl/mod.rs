@@ -8,12 +8,14 @@
 //! | `when`, `spark` | times as people type them, and lines of points |
 //! | `host` | what of the host changed, for people |
 //! | `panic` | panic and resume, without a daemon too |
-//! | [`render`] | answers for people |
+//! | `follow` | what is shown again and again, until somebody ends it |
+//! | [`render`], `status` | answers for people |
 //! | `selftest` | what a selftest talks to |
 //! | [`table`] | aligned columns, and colours |
 
 pub mod args;
 pub mod commands;
+mod follow;
 mod history;
 mod host;
 mod panic;
@@ -21,6 +23,7 @@ pub mod render;
 mod report;
 mod selftest;
 mod spark;
+mod status;
 pub mod table;
 mod when;
 
@@ -28,4 +31,4 @@ mod when;
 mod tests;
 
 pub use args::Args;
-pub use commands::{Exit, run};
+pub use commands::{Exit, Screen, run};

@@ -5,11 +5,9 @@ use std::time::{Duration, SystemTime};
 use super::table::{Cell, Style, Table};
 use crate::{
     clock::Now,
-    config::Mode,
     control::protocol::{
-        AttachMode, BreakerState, Check, CheckAnswer, DiffAnswer, Health, ImportChange, Origin, PanicState,
-        PolicyChange, Refusal, RuleChange, RuleList, RuleRemoval, RuleUse, RuleView, ServiceStatus, Status,
-        Top, attached,
+        Check, CheckAnswer, DiffAnswer, ImportChange, Origin, PanicState, PolicyChange, Refusal, RuleChange,
+        RuleList, RuleRemoval, RuleUse, RuleView, Top,
     },
 };
 
@@ -21,103 +19,6 @@ pub struct Render {
 }
 
 impl Render {
-    /// Returns the daemon at one glance.
-    #[must_use]
-    pub fn status(self, status: &Status) -> String {
-        let (daemon, policy) = (&status.daemon, &status.policy);
-        let health = health_style(status.health).paint(health_word(status.health), self.colour);
-        let mut text = format!(
-            "limiterd {} is {health}: revision {} ({}), up {}, pid {}, Linux {}\n",
-            daemon.version,
-            policy.revision,
-            policy.hash,
-            time(daemon.uptime_s),
-            daemon.pid,
-            daemon.kernel
-        );
-        for finding in &status.findings {
-            text.extend(["  ", &Style::Warning.paint(finding, self.colour), "\n"]);
-        }
-        if let Some(error) = &policy.reload_error {
-            text.extend(["\nthe last reload failed:\n", error.trim_end(), "\n"]);
-        }
-        text.extend(["\n", &self.services(&status.services), "\n", &self.attachments(status)]);
-        let rules =
-            format!("\n{} prefixes, {} rules made at run time", policy.prefixes, policy.runtime_rules);
-        text.extend([rules.as_str(), "; configuration ", &daemon.config, "\n"]);
-        text.extend([Self::capabilities(&daemon.capabilities).as_str(), "\n", &daemon.conntrack, "\n"]);
-        text
-    }
-
-    /// Says what limiterd may do beyond what every process may.
-    fn capabilities(held: &[String]) -> String {
-        match held {
-            [] => "no capabilities".to_owned(),
-            // More than the work needs: the reason is among the findings.
-            [_, _, _, _, ..] => format!("{} capabilities", held.len()),
-            few => format!("capabilities {}", few.join(", ")),
-        }
-    }
-
-    fn services(self, services: &[ServiceStatus]) -> String {
-        let mut table = Table::new([
-            "SERVICE",
-            "HEALTH",
-            "MODE",
-            "OPEN",
-            "CEILING",
-            "SOURCES",
-            "LIMIT",
-            "REFUSED",
-            "SILENT",
-            "WOULD REFUSE",
-            "PORTS",
-        ]);
-        for service in services {
-            let switched = if service.mode_switched { "*" } else { "" };
-            let mode = match service.breaker {
-                BreakerState::Closed => format!("{}{switched}", service.mode),
-                BreakerState::Open => format!("{}{switched} (suspended)", service.mode),
-                BreakerState::Trial => format!("{}{switched} (on trial)", service.mode),
-            };
-            let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
-            table.row([
-                Cell::text(&service.name),
-                Cell::styled(health_word(service.health), health_style(service.health)),
-                Cell::styled(mode, if service.mode == Mode::Enforce { Style::Plain } else { Style::Faint }),
-                Cell::number(service.open),
-                Cell::optional(service.connections_total),
-                Cell::number(service.sources),
-                Cell::optional(service.connections_per_source),
-                Cell::number(service.refused),
-                Cell::number(service.would_refuse),
-                Cell::text(ports.join(", ")),
-            ]);
-        }
-        let mut text = table.lines(self.colour);
-        if services.iter().any(|service| service.mode_switched) {
-            text.push_str("* switched at run time\n");
-        }
-        text
-    }
-
-    fn attachments(self, status: &Status) -> String {
-        let mut table = Table::new(["INTERFACE", "ATTACHED", "REMARK"]);
-        for attachment in &status.attachments {
-            let style = match attachment.mode {
-                AttachMode::Native => Style::Good,
-                AttachMode::Generic | AttachMode::Tcx | AttachMode::Clsact => Style::Plain,
-                AttachMode::None => Style::Warning,
-            };
-            table.row([
-                Cell::text(&attachment.interface),
-                Cell::styled(attached(attachment.mode), style),
-                Cell::text(&attachment.remark),
-            ]);
-        }
-        table.lines(self.colour)
-    }
-
     /// Returns every rule.
     #[must_use]
     pub fn rules(self, list: &RuleList) -> String {
@@ -260,6 +161,7 @@ impl Render {
             "LIMIT",
             "NEW",
             "REFUSED",
+            "SILENT",
             "ACCEPTED EVER",
             "REFUSED EVER",
         ]);
@@ -356,26 +258,11 @@ const fn origin(origin: Origin) -> &'static str {
     }
 }
 
-const fn health_word(health: Health) -> &'static str {
-    match health {
-        Health::Ok => "ok",
-        Health::Degraded => "degraded",
-        Health::Failing => "failing",
-    }
-}
-
-const fn health_style(health: Health) -> Style {
-    match health {
-        Health::Ok => Style::Good,
-        Health::Degraded => Style::Warning,
-        Health::Failing => Style::Bad,
-    }
-}
-
 /// Returns a time as people say it.
-fn time(seconds: u64) -> String {
+pub(super) fn time(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
+
 /// Returns who a refusal or a drop was about.
 fn whom(refusal: &Refusal) -> String {
     let Refusal { address, port, .. } = refusal;

@@ -77,23 +77,23 @@ impl Cell {
     }
 }
 
-/// Rows below a heading.
+/// Rows below a heading, with a cell for each of its words.
 #[derive(Clone, Debug)]
-pub struct Table {
-    heading: Vec<&'static str>,
-    rows: Vec<Vec<Cell>>,
+pub struct Table<const COLUMNS: usize> {
+    heading: [&'static str; COLUMNS],
+    rows: Vec<[Cell; COLUMNS]>,
 }
 
-impl Table {
+impl<const COLUMNS: usize> Table<COLUMNS> {
     /// Returns a table without rows.
     #[must_use]
-    pub fn new(heading: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { heading: heading.into_iter().collect(), rows: Vec::new() }
+    pub const fn new(heading: [&'static str; COLUMNS]) -> Self {
+        Self { heading, rows: Vec::new() }
     }
 
-    /// Adds a row, with a cell for each word of the heading.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(cells.into_iter().collect());
+    /// Adds a row.
+    pub fn row(&mut self, cells: [Cell; COLUMNS]) {
+        self.rows.push(cells);
     }
 
     /// Returns the table as lines.
@@ -116,7 +116,8 @@ impl Table {
             })
             .collect();
         let mut lines = String::new();
-        for row in std::iter::once(&heading).chain(&self.rows) {
+        let rows = self.rows.iter().map(<[Cell; COLUMNS]>::as_slice);
+        for row in std::iter::once(heading.as_slice()).chain(rows) {
             lines.push_str(line(row, &widths, colour).trim_end());
             lines.push('\n');
         }
@@ -142,7 +143,7 @@ fn line(row: &[Cell], widths: &[usize], colour: bool) -> String {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
+    fn table() -> Table<2> {
         let mut table = Table::new(["NAME", "OPEN"]);
         table.row([Cell::styled("smtp", Style::Good), Cell::number(7_u32)]);
         table.row([Cell::text("submission"), Cell::optional(None::<u32>)]);

@@ -15,7 +15,7 @@ use clap::Parser;
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Args, Exit, run};
+use super::{Args, Exit, Screen, run};
 use crate::{
     clock::Now,
     config::Config,
@@ -101,7 +101,7 @@ impl Bed {
 async fn ctl(socket: &Path, words: &[&str]) -> (Exit, String) {
     let words = [&["limiterctl", "--socket", socket.to_str().unwrap()], words].concat();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
-    let exit = run(Args::try_parse_from(words).unwrap(), false, &mut out, &mut errors).await;
+    let exit = run(Args::try_parse_from(words).unwrap(), Screen::default(), &mut out, &mut errors).await;
     out.extend(errors);
     (exit, String::from_utf8(out).unwrap())
 }
@@ -185,9 +185,20 @@ async fn exit_codes_tell_what_went_wrong() {
         assert!(text.contains(says), "{words:?}: {text}");
     }
     let nowhere = bed.directory.path().join("nowhere.sock");
-    let (exit, text) = ctl(&nowhere, &["status"]).await;
-    assert_eq!(exit, Exit::Unreachable);
-    assert!(text.contains("nowhere.sock") && text.contains("systemctl start limiterd"), "{text}");
+    for words in [&["status"][..], &["top", "--follow"]] {
+        let (exit, text) = ctl(&nowhere, words).await;
+        assert_eq!(exit, Exit::Unreachable);
+        assert!(text.contains("nowhere.sock") && text.contains("systemctl start limiterd"), "{text}");
+    }
+    let parsed = |words: &[&str]| Args::try_parse_from([&["limiterctl", "top"], words].concat());
+    for (words, fits) in [
+        (&["--follow", "--interval", "1h"][..], true),
+        (&["--follow", "--interval", "999ms"], false),
+        (&["--interval", "5s"], false),
+        (&[], true),
+    ] {
+        assert_eq!(parsed(words).is_ok(), fits, "{words:?}");
+    }
     bed.stop().await;
 }
 
@@ -203,7 +214,7 @@ async fn followers_see_every_refusal() {
     let follower = tokio::spawn(async move {
         let args = ["limiterctl", "--socket", socket.to_str().unwrap(), "--json", "drops", "--follow"];
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let exit = run(Args::try_parse_from(args).unwrap(), false, &mut out, &mut errors).await;
+        let exit = run(Args::try_parse_from(args).unwrap(), Screen::default(), &mut out, &mut errors).await;
         (exit, String::from_utf8(out).unwrap())
     });
     let _verdict = bed.memory.connect(greedy(), SMTP);

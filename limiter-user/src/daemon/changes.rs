@@ -16,7 +16,8 @@ use crate::{
         error::RequestError,
         protocol::{HostAck, HostAckRequest, HostView, attached},
     },
-    host::{Acknowledged, Look, What},
+    host::{Acknowledged, Change, Look, What},
+    recorder::EventKind,
 };
 
 /// How often the host is looked at.
@@ -46,14 +47,7 @@ impl HostState {
     /// Returns what there is to say of the host.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let changes = &self.acknowledged.changes;
-        let named: Vec<String> = changes
-            .iter()
-            .take(NAMED)
-            .map(|change| {
-                let (what, name) = (change.what.label(), &change.name);
-                format!("{what} {name} was {}, is {}", change.was, change.is)
-            })
-            .collect();
+        let named: Vec<String> = changes.iter().take(NAMED).map(Change::sentence).collect();
         let rest = changes.len().saturating_sub(NAMED);
         let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
         let finding = (!changes.is_empty()).then(|| {
@@ -90,12 +84,7 @@ impl Daemon {
         }
         let before = self.host_state.acknowledged.changes.clone();
         let is_to_be_kept = self.host_state.acknowledged.compare(&look.facts, now);
-        for change in &self.host_state.acknowledged.changes {
-            if !before.contains(change) {
-                let (what, name) = (change.what.label(), &change.name);
-                tracing::warn!(what, name, was = change.was, is = change.is, "the host changed");
-            }
-        }
+        self.note_changes(&before);
         if look.blind != self.host_state.blind {
             look.blind.iter().for_each(|blind| tracing::warn!(blind, "not all of the host is watched"));
             self.host_state.blind = look.blind;
@@ -103,6 +92,24 @@ impl Daemon {
         if is_to_be_kept {
             self.lasting.host_unsaved = true;
             self.keep();
+        }
+    }
+
+    /// Notes what changed since the look before, and what is again as it was acknowledged.
+    fn note_changes(&mut self, before: &[Change]) {
+        let changes = &self.host_state.acknowledged.changes;
+        for change in changes.iter().filter(|change| !before.contains(change)) {
+            let (what, name) = (change.what.label(), &change.name);
+            tracing::warn!(what, name, was = change.was, is = change.is, "the host changed");
+            self.events.note(EventKind::Host, None, change.sentence());
+        }
+        let is_back = |change: &&Change| {
+            !changes.iter().any(|other| other.what == change.what && other.name == change.name)
+        };
+        for change in before.iter().filter(is_back) {
+            let (what, name, is) = (change.what.label(), &change.name, &change.was);
+            tracing::info!(what, name, is, "the host is as it was acknowledged again");
+            self.events.note(EventKind::Host, None, format!("{what} {name} is {is} again"));
         }
     }
 
@@ -132,6 +139,11 @@ impl Daemon {
     ) -> Result<HostAck, RequestError> {
         let acknowledged = self.host_state.acknowledged.acknowledge(who, &request.note, now);
         tracing::info!(who, note = request.note, changes = acknowledged.len(), "the host is acknowledged");
+        let note = if request.note.is_empty() { String::new() } else { format!(": {}", request.note) };
+        let changes = acknowledged.len();
+        let text =
+            format!("{changes} change{} acknowledged by {who}{note}", if changes == 1 { "" } else { "s" });
+        self.events.note(EventKind::Host, None, text);
         self.lasting.host_unsaved = true;
         let not_saved = self.keep();
         Ok(HostAck { acknowledged, not_saved })

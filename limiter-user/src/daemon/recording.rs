@@ -59,21 +59,40 @@ impl Daemon {
         self.faults.note(faults::RECORDER, outcome);
         self.faults.note(faults::RECORDING, aside);
         if record {
-            let snapshot = self.snapshot(now);
-            if let Some(recorder) = self.events.recorder() {
-                recorder.counters(snapshot);
-            }
+            self.record_counters(now);
         }
         if minute {
-            let minute = Minute {
-                at_ms: now.unix_ms,
-                sources: self.recounts.sources().to_vec(),
-                names: self.compiled.names.clone(),
-                lengths: self.intent.config.source,
-            };
-            if let Some(recorder) = self.events.recorder() {
-                recorder.minute(minute);
-            }
+            self.record_sources(now);
+        }
+    }
+
+    /// Hands the recorder what no later beat will: counters since the last record, and sources of the minute begun.
+    ///
+    /// Whoever asks why a daemon was stopped asks for the moments before.
+    pub(super) fn record_last(&mut self, now: Now) {
+        if self.intent.config.recorder.enabled && self.events.recorder().is_some() {
+            self.recount(now);
+            self.record_counters(now);
+            self.record_sources(now);
+        }
+    }
+
+    fn record_counters(&mut self, now: Now) {
+        let snapshot = self.snapshot(now);
+        if let Some(recorder) = self.events.recorder() {
+            recorder.counters(snapshot);
+        }
+    }
+
+    fn record_sources(&mut self, now: Now) {
+        let minute = Minute {
+            at_ms: now.unix_ms,
+            sources: self.recounts.sources().to_vec(),
+            names: self.compiled.names.clone(),
+            lengths: self.intent.config.source,
+        };
+        if let Some(recorder) = self.events.recorder() {
+            recorder.minute(minute);
         }
     }
 }

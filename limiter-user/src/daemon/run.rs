@@ -165,7 +165,7 @@ pub async fn run<O: Opening>(
     drop(socket);
     stopping.send_replace(true);
     let ended = match ended {
-        Ok(()) => handle.ask(|daemon, _| daemon.stop()).await,
+        Ok(()) => handle.ask(Daemon::stop).await,
         Err(stopped) => Err(stopped),
     };
     let drained = async { while servers.join_next().await.is_some() {} };

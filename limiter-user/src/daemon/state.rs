@@ -352,8 +352,10 @@ impl Daemon {
     }
 
     /// Ends the daemon's work: everything is detached, unless the configuration wants it kept.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now: Now) {
         self.stopped = true;
+        // Before anything is detached: it is what was in force.
+        self.record_last(now);
         let what = self.let_go();
         self.events.note(EventKind::Stop, None, format!("limiterd stopped: {what}"));
         self.events.finish();

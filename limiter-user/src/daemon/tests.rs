@@ -23,6 +23,7 @@ mod import;
 mod lasting;
 mod panic;
 mod policy;
+mod recording;
 mod rules;
 mod trial;
 

@@ -56,7 +56,7 @@ impl Daemon {
                 ..self.top_source(record, classes.get(&record.key).copied())
             })
             .collect();
-        Ok(Top { sources, total, window_s: self.recounts.window_s() })
+        Ok(Top { sources, total, window_s: self.recounts.window_s(), at_ms: now.unix_ms })
     }
 
     /// Returns silent connections by whom they are charged to.

@@ -71,6 +71,15 @@ pub struct Change {
     pub seen_at_s: u64,
 }
 
+impl Change {
+    /// Says what changed.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { what, name, was, is, .. } = self;
+        format!("{} {name} was {was}, is {is}", what.label())
+    }
+}
+
 /// The acknowledged state and what differs from it, as it is on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {

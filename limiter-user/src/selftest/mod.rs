@@ -18,7 +18,13 @@ pub mod report;
 mod sink;
 mod steps;
 
-use std::{io, net::SocketAddr, sync::Arc, thread};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -27,6 +33,9 @@ use tokio::{
 
 use place::Link;
 use report::{Report, Step};
+
+/// How often something is looked at that is waited for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A port of a service to talk to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +76,32 @@ pub enum SelftestError {
 }
 
 impl SelftestError {
+    /// Returns what helps.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Interrupted => "run `limiterctl selftest` again: what it did not come to is not known",
+            Self::Unfit(_) | Self::Failed { .. } => {
+                "run `limiterctl selftest` as root, one at a time, where its addresses are free"
+            }
+        }
+    }
+
     fn failed(what: impl Into<String>, source: io::Error) -> Self {
         Self::Failed { what: what.into(), source }
+    }
+}
+
+/// Looks again and again until there is something, or until the time is over.
+fn wait_for<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let limit = Instant::now() + time;
+    loop {
+        let is_last = Instant::now() >= limit;
+        let found = look();
+        if found.is_some() || is_last {
+            return found;
+        }
+        thread::sleep(LOOK);
     }
 }
 

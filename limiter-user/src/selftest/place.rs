@@ -17,13 +17,13 @@ use std::{
     process::{self, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::SelftestError;
+use super::{SelftestError, wait_for};
 
 /// The host's end of the link.
 const DEVICE: &str = "limtest0";
@@ -148,14 +148,12 @@ impl Place {
 
     /// Waits until both ends carry.
     fn wait_up() -> Result<(), SelftestError> {
-        let limit = Instant::now() + LINK_TIME;
-        while !ip_says(&["-o", "link", "show", "dev", DEVICE])?.contains("LOWER_UP") {
-            if Instant::now() > limit {
-                return Err(SelftestError::Unfit(format!("the link {DEVICE} does not come up")));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        let is_up = || match ip_says(&["-o", "link", "show", "dev", DEVICE]) {
+            Ok(said) => said.contains("LOWER_UP").then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        let late = || Err(SelftestError::Unfit(format!("the link {DEVICE} does not come up")));
+        wait_for(LINK_TIME, is_up).unwrap_or_else(late)
     }
 }
 

@@ -340,6 +340,6 @@ fn check_foretells_what_the_next_syn_gets() {
     assert_eq!(trial.tally.len(), VERDICTS, "every verdict was met: {:?}", trial.tally);
     assert_eq!(trial.outcomes.len(), 3, "SYN-ACK, reset and silence were met: {:?}", trial.outcomes);
     trial.end_all();
-    daemon.wait_recounts(2);
+    daemon.recount(3);
     daemon.assert_sound();
 }

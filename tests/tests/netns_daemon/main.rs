@@ -5,6 +5,7 @@
 //! | `access` | who may ask and who may change |
 //! | `rules` | allow, deny, remove and list are in effect at once |
 //! | `views` | status, top, drops and check say what is so, and change nothing |
+//! | `follow` | `top --follow`, in a pipe and on a terminal |
 //! | `policy` | modes and reloads: a bad one leaves the policy in force |
 //! | `privileges` | what the daemon may do is what it needs |
 //! | `http` | metrics and health |
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod follow;
 mod http;
 mod lifecycle;
 mod policy;

@@ -38,6 +38,12 @@ fn status_shows_what_is_guarded() {
         assert!(text.contains(word), "status says {word}:\n{text}");
     }
     assert!(!text.contains('\x1b'), "no colours in a pipe:\n{text}");
+    let common = status["findings"].as_array().expect("findings");
+    let mut reasons = service["reasons"].as_array().expect("reasons").iter();
+    let own = reasons.find(|reason| !common.contains(reason)).and_then(Value::as_str);
+    let reason = own.expect("a limit without an exempt class is a risk");
+    let line = text.lines().find(|line| line.starts_with("smtp is ")).expect("a line of the service");
+    assert!(line.starts_with(&format!("smtp is degraded: {reason}")), "it says why:\n{text}");
     drop(held);
 }
 

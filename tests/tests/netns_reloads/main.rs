@@ -121,7 +121,7 @@ impl<'a> Scene<'a> {
         for service in policies::SERVICES {
             wait::until_eq("open connections", &0, PATIENCE, || self.daemon.open(service));
         }
-        self.daemon.wait_recounts(2);
+        self.daemon.recount(3);
         self.daemon.assert_sound();
     }
 }

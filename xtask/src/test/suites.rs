@@ -2,7 +2,8 @@
 //!
 //! A suite in `tests/tests` needs the kernel unless its name says that it is a
 //! model, drives the command line or is about alert rules. It runs on one thread unless its header
-//! has the line `//! Runs in parallel.`
+//! has the line `//! Runs in parallel.`, or `//! Runs in parallel, and mostly waits.`: then on more
+//! threads than there are CPUs.
 
 use std::fs;
 use std::path::Path;
@@ -22,11 +23,29 @@ pub(crate) const ALERTS: &str = "alerts";
 /// The header line of a suite whose tests do not get in each other's way.
 const PARALLEL: &str = "//! Runs in parallel.";
 
+/// The header line of one whose tests need hardly any CPU, either.
+const WAITS: &str = "//! Runs in parallel, and mostly waits.";
+
 /// How many tests of a suite may run at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Threads {
     One,
+    /// As many as there are CPUs.
     Any,
+    /// More than there are CPUs.
+    Many,
+}
+
+impl Threads {
+    /// Returns how many to ask libtest for, if it is to be told.
+    pub(crate) const fn argument(self) -> Option<&'static str> {
+        match self {
+            Self::One => Some("--test-threads=1"),
+            Self::Any => None,
+            // As many acts as a replay has.
+            Self::Many => Some("--test-threads=4"),
+        }
+    }
 }
 
 /// What one call of `cargo test` runs.
@@ -72,13 +91,17 @@ fn suite(name: &str, text: &str) -> Suite {
     let needs_kernel = !PLAIN_PREFIXES
         .iter()
         .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')));
-    let header_says_parallel =
-        text.lines().take_while(|line| line.starts_with("//!")).any(|line| line == PARALLEL);
+    let header_says = |what| text.lines().take_while(|line| line.starts_with("//!")).any(|line| line == what);
+    let threads = match needs_kernel {
+        true if header_says(WAITS) => Threads::Many,
+        true if !header_says(PARALLEL) => Threads::One,
+        _ => Threads::Any,
+    };
     Suite {
         name: name.to_owned(),
         cargo_args: ["--package", "limiter-tests", "--test", name].map(str::to_owned).to_vec(),
         needs_kernel,
-        threads: if needs_kernel && !header_says_parallel { Threads::One } else { Threads::Any },
+        threads,
     }
 }
 
@@ -112,6 +135,8 @@ mod tests {
         assert_eq!(suite("netns_limits", "//! Limits.\n").threads, Threads::One);
         assert_eq!(suite("progrun_syn", "//! SYNs.\n//!\n//! Runs in parallel.\n").threads, Threads::Any);
         assert_eq!(suite("progrun_syn", "//! SYNs.\n\n//! Runs in parallel.\n").threads, Threads::One);
+        let waits = "//! Replay.\n//!\n//! Runs in parallel, and mostly waits.\n";
+        assert_eq!(suite("netns_replay", waits).threads, Threads::Many);
     }
 
     /// A suite's name decides whether it needs root.

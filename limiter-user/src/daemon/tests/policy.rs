@@ -85,7 +85,7 @@ fn stop_detaches_unless_kept() {
     for (keep, detached) in [("false", true), ("true", false)] {
         let config = format!("{CONFIG}\n[runtime]\nkeep_on_exit = {keep}\n");
         let (mut daemon, memory) = daemon(&config, Path::new("limiter.toml"), NOW);
-        daemon.stop();
+        daemon.stop(NOW);
         assert_eq!(memory.world().detached, detached, "keep_on_exit = {keep}");
     }
 }

@@ -20,8 +20,6 @@ pub(super) fn families(sight: &Sight) -> Vec<Family> {
 
 fn drops(sight: &Sight) -> Vec<Family> {
     let each = |drops: &[Drops]| drops.iter().map(dropped).collect();
-    let lost =
-        |(what, count): &(&'static str, u64)| (vec![("what", (*what).to_owned())], Value::Whole(*count));
     vec![
         Family {
             name: "limiter_kernel_drops",
@@ -45,9 +43,18 @@ fn drops(sight: &Sight) -> Vec<Family> {
             name: "limiter_witness_lost",
             help: "What the witness could not take in, its room being full, in events",
             kind: MetricType::Counter,
-            samples: sight.lost.iter().map(lost).collect(),
+            samples: counts("what", &sight.lost),
         },
     ]
+}
+
+/// Returns a sample for each count, with its name under one label.
+fn counts<'a, N: ToString + 'a>(
+    label: &'static str,
+    counts: impl IntoIterator<Item = &'a (N, u64)>,
+) -> Vec<(Labels, Value)> {
+    let sample = |(name, count): &(N, u64)| (vec![(label, name.to_string())], Value::Whole(*count));
+    counts.into_iter().map(sample).collect()
 }
 
 fn dropped(drops: &Drops) -> (Labels, Value) {
@@ -66,9 +73,6 @@ fn connections(sight: &Sight) -> Vec<Family> {
         };
         sight.retransmits.iter().map(|kind| (labels(kind), Value::Whole(value(kind)))).collect()
     };
-    let by = |label: &'static str, counts: &[(String, u64)]| {
-        counts.iter().map(|(name, count)| (vec![(label, name.clone())], Value::Whole(*count))).collect()
-    };
     let first_byte =
         |(service, times): &(String, FirstBytes)| (vec![("service", service.clone())], Value::Times(*times));
     vec![
@@ -76,7 +80,7 @@ fn connections(sight: &Sight) -> Vec<Family> {
             name: "limiter_silent_connections",
             help: "Connections on which the server has not spoken within [witness] silent_after of the handshake",
             kind: MetricType::Gauge,
-            samples: by("service", &sight.silent),
+            samples: counts("service", &sight.silent),
         },
         Family {
             name: "limiter_first_byte_seconds",
@@ -100,7 +104,7 @@ fn connections(sight: &Sight) -> Vec<Family> {
             name: "limiter_upstream_syn_retransmits",
             help: "SYNs sent again to a declared upstream: it does not answer, or its answer does not arrive",
             kind: MetricType::Counter,
-            samples: by("upstream", &sight.upstream_syns),
+            samples: counts("upstream", &sight.upstream_syns),
         },
     ]
 }
@@ -151,9 +155,7 @@ fn queues(sight: &Sight) -> Vec<Family> {
             name: "limiter_interface_receive_drops",
             help: "Packets that an interface dropped on receipt, whatever their port",
             kind: MetricType::Counter,
-            samples: interfaces
-                .map(|(interface, drops)| (vec![("interface", interface.clone())], Value::Whole(*drops)))
-                .collect(),
+            samples: counts("interface", interfaces),
         },
     ]
 }

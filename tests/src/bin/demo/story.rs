@@ -9,7 +9,7 @@ use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::Daemon;
 use limiter_tests::mail::Smtp;
 use limiter_tests::veth::Bed;
-use limiter_tests::wait;
+use limiter_tests::{scene, wait};
 
 use crate::cast::{self, MailServer, SMTP, Stage};
 use limiter_tests::interrupt::Interrupt;
@@ -26,15 +26,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(200);
 /// How long the kernel may take to free a closed connection's slot.
 const RELEASE_TIME: Duration = Duration::from_secs(5);
 
-/// The policy: one service, and the balancer exempt from its limits.
-const CONFIG: &str = "\
-mode = \"enforce\"
-interfaces = [\"srv0\", \"srv1\", \"srv2\", \"srv3\"]
-
-[[service]]
-name = \"smtp\"
-ports = [25]
-connections_per_source = 20
+/// What the policy has beside a limit of [`LIMIT`]: a quota, and the balancer exempt from both.
+const MORE: &str = "\
 new_connections_per_source = { per_minute = 600, burst = 100 }
 
 [[class]]
@@ -93,7 +86,7 @@ pub(crate) fn tell(bed: &Bed, screen: Screen, interrupt: &Interrupt) -> Result<(
     // Both take a second or two.
     let (server, mut daemon) = thread::scope(|scope| {
         let server = scope.spawn(|| MailServer::start(&bed.server, screen));
-        let daemon = Daemon::start(&bed.server, CONFIG);
+        let daemon = Daemon::start(&bed.server, &(scene::policy(bed.clients.len(), LIMIT) + MORE));
         server.join().map(|server| (server, daemon)).map_err(|_| "the mail server did not start")
     })?;
     let stage = &Stage::new(bed, server);
