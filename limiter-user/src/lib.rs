@@ -14,6 +14,7 @@
 //! | [`recorder`] | what happened, kept for whoever asks later |
 //! | [`metrics`] | metrics and health for machines |
 //! | [`ctl`] | the command line |
+//! | `memory` | what the process gives back |
 //! | [`selftest`] | whole dialogues through the host's own ruleset |
 //! | [`clock`], [`chain`], [`version`] | the time, errors in one line, what this build is |
 #![deny(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod dataplane;
 pub mod host;
+mod memory;
 pub mod metrics;
 pub mod policy;
 pub mod recorder;

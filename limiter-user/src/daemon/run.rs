@@ -25,7 +25,7 @@ use crate::{
     },
     dataplane::{Attachment, Dataplane as _, DataplaneError, Opening},
     host::local_addresses,
-    metrics,
+    memory, metrics,
     policy::CompileError,
 };
 
@@ -148,6 +148,7 @@ pub async fn run<O: Opening>(
     daemon.note_privileges(give_up());
     daemon.watch_conntrack();
     daemon.start_recorder();
+    memory::give_back();
     let (handle, thread) = engine::start(daemon).map_err(system("start a thread"))?;
 
     let (stopping, stopped) = watch::channel(false);

@@ -40,6 +40,7 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/witness/store.rs", "kernel memory, and map values of the daemon"),
     ("limiter-user/src/control/peer_groups.rs", "a socket option that no crate wraps"),
     ("limiter-user/src/dataplane/syscall.rs", "system calls that no crate wraps"),
+    ("limiter-user/src/memory.rs", "a call of the C library that no crate wraps"),
 ];
 
 /// The helper of the tests that may call the kernel directly.
