@@ -15,8 +15,8 @@ use limiter_common::{
 };
 
 use crate::{
-    account, account::Subject, at_limit, at_limit::AtLimit, clock, facts, globals, handshake, hook::Hook,
-    packet::Frame, reset, store, syn,
+    account, account::Subject, at_limit, at_limit::AtLimit, facts, facts::Ruling, globals, handshake,
+    hook::Hook, packet::Frame, reset, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -141,25 +141,25 @@ impl<'a, H: Hook> Packet<'a, H> {
         };
         if !store::is_local(&destination) {
             let subject = self.subject(source, 0);
-            account::record(Point::Syn, Verdict::Pass(PassReason::NotForUs), &subject);
+            account::record(Point::Syn, Ruling::pass(PassReason::NotForUs), &subject);
             return H::PASS;
         }
         let mut judgement = syn::judge::<true>(self.policy, self.service, source);
-        if judgement.verdict == Verdict::Pass(PassReason::WithinLimits)
+        if judgement.ruling.verdict == Verdict::Pass(PassReason::WithinLimits)
             && judgement.source.is_none()
             && self.policy.service(self.service).syn_quota.is_some()
             && self.is_over_syn_quota(source, destination)
         {
-            judgement.verdict = syn::over_syn_quota(self.policy, self.service);
+            judgement.ruling = syn::over_syn_quota(self.policy, self.service);
         }
-        account::record(Point::Syn, judgement.verdict, &self.subject(source, judgement.class));
-        if let Verdict::Pass(_) = judgement.verdict {
+        account::record(Point::Syn, judgement.ruling, &self.subject(source, judgement.class));
+        if let Verdict::Pass(_) = judgement.ruling.verdict {
             return H::PASS;
         }
         if let Some(known) = judgement.source {
-            known.note_refused(clock::seconds(clock::now_ns()), judgement.verdict);
+            known.note_refused(judgement.ruling);
         }
-        if judgement.verdict.is_refusal() { self.refuse_syn(source, destination) } else { H::PASS }
+        if judgement.ruling.verdict.is_refusal() { self.refuse_syn(source, destination) } else { H::PASS }
     }
 
     #[inline(always)]
@@ -192,19 +192,19 @@ impl<'a, H: Hook> Packet<'a, H> {
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
         let source = store::source(&key);
         let known = facts::of_source(limits, ceiling, self.service, source);
-        let verdict = facts::judge(self.policy, self.service, limits, ceiling, &known);
-        if let Verdict::Pass(_) = verdict {
+        let ruling = facts::judge(self.policy, self.service, limits, ceiling, &known);
+        if let Verdict::Pass(_) = ruling.verdict {
             AtLimit::of(key.hash(globals::hash_seed())).clear();
             return H::PASS;
         }
-        if !verdict.is_refusal()
+        if !ruling.verdict.is_refusal()
             || !handshake::completes(self.ctx, &self.frame, &self.segment, addr, destination, &self.tcp)
         {
             return H::PASS;
         }
-        account::record(Point::Ack, verdict, &self.subject(addr, class));
+        account::record(Point::Ack, ruling, &self.subject(addr, class));
         if let Some(source) = source {
-            source.note_refused(clock::seconds(clock::now_ns()), verdict);
+            source.note_refused(ruling);
         }
         // The kernel answers this by a reset of its own and frees the request socket.
         if self.ctx.spoil(self.segment.tcp, &self.tcp).is_none() {

@@ -12,11 +12,10 @@ use limiter_common::{
     map::{ClassOf, FailOpen, Source, SourceKey, Total},
     names,
     policy::{CLASS_DEFAULT, Policy, UNGUARDED},
-    verdict::Verdict,
     word::Word,
 };
 
-use crate::{account, atomic, clock, globals, maps};
+use crate::{account, atomic, clock, facts::Ruling, globals, maps};
 
 /// `BPF_NOEXIST`: create, never overwrite.
 const NOEXIST: u64 = 1;
@@ -234,10 +233,11 @@ impl SourceRef {
 
     /// Counts a connection that was refused, or would have been.
     #[inline(always)]
-    pub fn note_refused(&self, second: u32, verdict: Verdict) {
+    pub fn note_refused(&self, ruling: Ruling) {
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
-        if verdict.is_over_own_limit() {
+        if ruling.verdict.is_over_own_limit() {
+            let second = clock::seconds(ruling.at_ns);
             // SAFETY: a field of the entry. All writers write about the same time.
             atomic::store_u32(unsafe { &raw mut (*self.at).over_limit_at_s }, second);
         }

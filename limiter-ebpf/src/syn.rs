@@ -7,16 +7,16 @@ use limiter_common::{
     map::SourceKey,
     names,
     policy::Policy,
-    verdict::{RefuseReason, Verdict},
+    verdict::RefuseReason,
 };
 
-use crate::{atomic, clock, facts, globals, maps, store, store::SourceRef};
+use crate::{atomic, clock, facts, facts::Ruling, globals, maps, store, store::SourceRef};
 
 /// A verdict on a SYN, with what it rests on.
 #[derive(Clone, Copy)]
 pub struct Judgement {
     /// The verdict.
-    pub verdict: Verdict,
+    pub ruling: Ruling,
     /// The class of the source.
     pub class: u32,
     /// The source's entry, if it has one.
@@ -43,8 +43,8 @@ pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Jud
             atomic::swap(source.tat(), known.tat_ns, capped);
         }
     }
-    let verdict = facts::judge(policy, service, limits, ceiling, &known);
-    Judgement { verdict, class, source, known }
+    let ruling = facts::judge(policy, service, limits, ceiling, &known);
+    Judgement { ruling, class, source, known }
 }
 
 /// Charges the SYN quota of an unproven source; returns whether it is used up.
@@ -68,6 +68,6 @@ pub fn is_over_syn_quota(policy: &Policy, service: u32, key: &SourceKey) -> bool
 
 /// Returns the verdict on a SYN over the SYN quota.
 #[inline(always)]
-pub fn over_syn_quota(policy: &Policy, service: u32) -> Verdict {
+pub fn over_syn_quota(policy: &Policy, service: u32) -> Ruling {
     facts::refused(policy, service, RefuseReason::SynQuota)
 }
