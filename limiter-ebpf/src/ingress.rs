@@ -187,10 +187,10 @@ impl<'a, H: Hook> Packet<'a, H> {
             return H::PASS;
         };
         let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };
-        let class = store::class_of(self.policy, addr, self.service);
+        let source = store::source(&key);
+        let class = store::class_of_source::<true>(self.policy, addr, self.service, source);
         let limits = self.policy.limits_of(self.service, class);
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
-        let source = store::source(&key);
         let known = facts::of_source(limits, ceiling, self.service, source);
         let ruling = facts::judge(self.policy, self.service, limits, ceiling, &known);
         if let Verdict::Pass(_) = ruling.verdict {

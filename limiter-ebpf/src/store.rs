@@ -9,11 +9,14 @@ use core::{ffi::c_void, ptr::NonNull};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use limiter_common::{
     addr::Addr,
+    local,
     map::{ClassOf, FailOpen, Source, SourceKey, Total},
     names,
     policy::{CLASS_DEFAULT, Policy, UNGUARDED},
     word::Word,
 };
+
+use limiter_ebpf::opaque::opaque;
 
 use crate::{account, atomic, clock, facts::Ruling, globals, maps};
 
@@ -65,6 +68,9 @@ struct TrieKey {
 /// Returns the class of an address in a service.
 #[inline(always)]
 pub fn class_of(policy: &Policy, addr: Addr, service: u32) -> u32 {
+    if !policy.shortcuts.may_match(opaque(addr)) {
+        return CLASS_DEFAULT;
+    }
     let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
         return CLASS_DEFAULT;
     };
@@ -81,10 +87,37 @@ pub fn class_of(policy: &Policy, addr: Addr, service: u32) -> u32 {
     u32::from(class_of.class[service as usize & (names::SERVICES - 1)]) & (names::CLASSES as u32 - 1)
 }
 
+/// Returns the class of an address in a service, as noted in the entry of its source if it is.
+/// `NOTE` notes it there if it is not.
+#[inline(always)]
+pub fn class_of_source<const NOTE: bool>(
+    policy: &Policy,
+    addr: Addr,
+    service: u32,
+    source: Option<SourceRef>,
+) -> u32 {
+    let Some(source) = source else {
+        return class_of(policy, addr, service);
+    };
+    let Some(note) = policy.shortcuts.class_note(opaque(addr), source.hash) else {
+        return class_of(policy, addr, service);
+    };
+    if let Some(class) = note.class_in(atomic::load(source.class_note())) {
+        return class;
+    }
+    let class = class_of(policy, addr, service);
+    if NOTE {
+        atomic::store(source.class_note(), note.of(class));
+    }
+    class
+}
+
 /// Returns whether an address is the host's own.
 #[inline(always)]
 pub fn is_local(addr: &Addr) -> bool {
-    maps::LOCAL_ADDRESSES.get_ptr(addr).is_some()
+    let [first, second] = local::buckets_of(*addr);
+    let has = |bucket| maps::LOCAL_ADDRESSES.get(bucket).is_some_and(|bucket| bucket.holds(*addr));
+    has(first) || has(second)
 }
 
 /// Returns the word of a service's total.
@@ -204,6 +237,12 @@ impl SourceRef {
     pub fn tat(&self) -> *mut u64 {
         // SAFETY: a field of the entry.
         unsafe { &raw mut (*self.at).tat_ns }
+    }
+
+    #[inline(always)]
+    fn class_note(&self) -> *mut u64 {
+        // SAFETY: a field of the entry.
+        unsafe { &raw mut (*self.at).class_note }
     }
 
     /// Returns whether a connection of the source was ever accepted.

@@ -25,14 +25,14 @@ pub struct Judgement {
     pub known: Known,
 }
 
-/// Judges a SYN. `LIVE` charges the SYN quota and forgives old debt; without it nothing is written.
+/// Judges a SYN. `LIVE` notes the class and forgives old debt; without it nothing is written.
 #[inline(always)]
 pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Judgement {
-    let class = store::class_of(policy, addr, service);
-    let limits = policy.limits_of(service, class);
-    let ceiling = facts::ceiling_of(policy, service, class);
     let key = SourceKey { addr: policy.source_of(addr), service };
     let source = store::source(&key);
+    let class = store::class_of_source::<LIVE>(policy, addr, service, source);
+    let limits = policy.limits_of(service, class);
+    let ceiling = facts::ceiling_of(policy, service, class);
     let known = facts::of_source(limits, ceiling, service, source);
     if LIVE
         && let Some(source) = source

@@ -28,6 +28,7 @@ const SERVER_V6: &str = "2001:db8::1";
 const WITHIN_V4: &str = "192.0.2.7";
 const AT_LIMIT_V4: &str = "192.0.2.20";
 const EXEMPT_V4: &str = "203.0.113.9";
+const UNKNOWN_V4: &str = "192.0.2.99";
 const WITHIN_V6: &str = "2001:db8:7::";
 
 /// What XDP returns to pass and to drop, and `cgroup_skb` to pass.
@@ -36,9 +37,10 @@ const XDP_PASS: u32 = 2;
 const CGROUP_PASS: u32 = 1;
 
 /// Wanted ratios to an empty program.
-const WANTED_OPEN: Option<f64> = Some(1.3);
-const WANTED_SYN: Option<f64> = Some(5.0);
-const WANTED_SYN_10_000: Option<f64> = Some(7.0);
+const WANTED_OPEN: Option<f64> = Some(1.2);
+const WANTED_SYN: Option<f64> = Some(4.0);
+const WANTED_MANY: Option<f64> = Some(6.0);
+
 /// One path: a frame, and the fixture whose state leads it there.
 pub struct Path<'a> {
     pub(super) name: &'static str,
@@ -72,7 +74,7 @@ impl Bed {
         let server = listener.local_addr().expect("a bound listener");
         let client = TcpStream::connect(server).expect("a connection over loopback");
         let (accepted, _) = listener.accept().expect("the connection over loopback");
-        let mut many = fixture(10_000, server);
+        let mut many = fixture(100_000, server);
         let source = SourceKey { addr: Addr::from(server.ip()), service: RESET.into() };
         many.mark_at_limit(&source);
         Self { few: fixture(10, server), many, connection: (client, accepted) }
@@ -113,27 +115,11 @@ impl Bed {
             path("SYN passed, 10 prefixes", few, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN refused, 10 prefixes", few, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
             path("SYN exempt, 10 prefixes", few, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
-            path(
-                "SYN passed, 10,000 prefixes",
-                many,
-                syn(WITHIN_V4, RESET_PORT),
-                XDP_PASS,
-                WANTED_SYN_10_000,
-            ),
-            path(
-                "SYN refused, 10,000 prefixes",
-                many,
-                syn(AT_LIMIT_V4, SILENT_PORT),
-                XDP_DROP,
-                WANTED_SYN_10_000,
-            ),
-            path(
-                "SYN exempt, 10,000 prefixes",
-                many,
-                syn(EXEMPT_V4, RESET_PORT),
-                XDP_PASS,
-                WANTED_SYN_10_000,
-            ),
+            path("SYN, source unknown, 10 prefixes", few, syn(UNKNOWN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
+            path("SYN passed, 100,000 prefixes", many, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_MANY),
+            path("SYN refused, 100,000 prefixes", many, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_MANY),
+            path("SYN exempt, 100,000 prefixes", many, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_MANY),
+            path("SYN, source unknown, 100,000", many, syn(UNKNOWN_V4, RESET_PORT), XDP_PASS, WANTED_MANY),
             path("IPv6, 2 VLAN tags, data", few, v6(data()), XDP_PASS, WANTED_OPEN),
             path("IPv6, 2 VLAN tags, SYN passed", few, v6(Tcp::syn()), XDP_PASS, WANTED_SYN),
             // The kernel gives a test run of this type a socket in state CLOSE: the gate
@@ -162,11 +148,15 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
         .limits(RESET, PROXY, Limits::EXEMPT)
         .prefix("203.0.113.0/28", PROXY);
     rules.policy.observe_after_ns = 5 * MINUTE_NS;
-    for n in 1..prefixes {
-        // Spread over the unicast space, /16 to /32; none of them meets a measured source.
-        let address = Ipv4Addr::from_bits(n.wrapping_mul(0x9e37_79b9) >> 2 | 0x0100_0000);
+    // Spread over the whole space, /16 to /32, around the measured sources too; none has one of them in it.
+    let spread = (1_u32..).map(|n| (n.wrapping_mul(0x9e37_79b9), 16 + n % 17));
+    let is_apart = |(bits, len): &(u32, u32)| {
+        let measured = [WITHIN_V4, AT_LIMIT_V4, UNKNOWN_V4, "127.0.0.1"].map(|a| a.parse().map(Ipv4Addr::to_bits));
+        measured.iter().flatten().all(|source| (source ^ bits) >> (32 - len) != 0)
+    };
+    for (bits, len) in spread.filter(is_apart).take(prefixes as usize - 1) {
         let class_of = ClassOf { class: [PROXY; names::SERVICES] };
-        rules = rules.prefix_by_service(address.into(), 16 + n % 17, class_of);
+        rules = rules.prefix_by_service(Ipv4Addr::from_bits(bits).into(), len, class_of);
     }
     let mut fixture = Fixture::load();
     fixture.apply(&rules);
@@ -174,7 +164,7 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
     for local in [SERVER_V4, SERVER_V6, "127.0.0.1"] {
         fixture.add_local(local.parse().expect("an address"));
     }
-    for (address, open) in [(WITHIN_V4, 1), (WITHIN_V6, 1), (AT_LIMIT_V4, LIMIT), ("127.0.0.1", LIMIT)] {
+    for (address, open) in [(WITHIN_V4, 1), (WITHIN_V6, 1), (EXEMPT_V4, 3), (AT_LIMIT_V4, LIMIT), ("127.0.0.1", LIMIT)] {
         for service in [RESET, SILENT] {
             fixture.set_open(address.parse().expect("an address"), service.into(), open);
         }

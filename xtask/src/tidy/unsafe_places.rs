@@ -26,6 +26,7 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/iterators.rs", "context and output of an iterator"),
     ("limiter-ebpf/src/main.rs", "sections and contexts of entry points"),
     ("limiter-ebpf/src/netns.rs", "cookie of a socket's namespace"),
+    ("limiter-ebpf/src/opaque.rs", "an instruction that hides a value from the compiler"),
     ("limiter-ebpf/src/packet.rs", "the only place where an offset becomes a pointer"),
     ("limiter-ebpf/src/rekey.rs", "socket storage"),
     ("limiter-ebpf/src/reservation.rs", "a value of a per-CPU map, shared with softirqs"),
