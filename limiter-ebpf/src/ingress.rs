@@ -50,25 +50,33 @@ pub fn judge_completing<H: Hook>(ctx: &H, segment: u64) -> u32 {
 pub fn run<H: Hook>(ctx: &H) -> u32 {
     ctx.prepare();
     let frame = Frame::new(ctx);
-    let (segment, tcp) = match walk(&frame) {
-        Ok(found) => found,
-        Err((Stop::NotTcp, _)) => return H::PASS,
+    if let Some((segment, tcp)) = packet::plain(&frame) {
+        return judge_segment(ctx, &frame, &segment, &tcp);
+    }
+    match walk(&frame) {
+        Ok((segment, tcp)) => judge_segment(ctx, &frame, &segment, &tcp),
+        Err((Stop::NotTcp, _)) => H::PASS,
         Err((Stop::Fragment, family)) => {
             account::pass_unattributed(PassReason::Fragment, family);
-            return H::PASS;
+            H::PASS
         }
         Err((Stop::Unparseable, family)) => {
             account::pass_unattributed(PassReason::Unparseable, family);
-            return H::PASS;
+            H::PASS
         }
-    };
+    }
+}
+
+/// Judges a TCP segment.
+#[inline(always)]
+fn judge_segment<H: Hook>(ctx: &H, frame: &Frame<'_, H>, segment: &Segment, tcp: &Tcp) -> u32 {
     let hint = store::service_hint(tcp.destination_port());
     if hint == UNGUARDED {
         return H::PASS;
     }
     if tcp.is_ack() {
         // For nearly all packets: nobody of the service is at the limit.
-        if at_limit::has_marks(hint) { judge_ack(ctx, &frame, &segment, &tcp) } else { H::PASS }
+        if at_limit::has_marks(hint) { judge_ack(ctx, frame, segment, tcp) } else { H::PASS }
     } else if tcp.is_syn() {
         ctx.judge_syn(segment.pack())
     } else {
