@@ -19,7 +19,7 @@ use crate::{
     account,
     account::Subject,
     at_limit::AtLimit,
-    atomic, clock, facts,
+    atomic, classes, clock, facts,
     facts::Ruling,
     gate::{DROP, PASS, RETRY},
     globals, reservation, store,
@@ -92,7 +92,7 @@ impl Place {
 impl<'a> Candidate<'a> {
     #[inline(always)]
     fn new(policy: &'a Policy, place: Place, addr: Addr) -> Self {
-        let class = store::class_of(policy, addr, place.service);
+        let class = classes::of(policy, addr, place.service);
         Self {
             policy,
             place,

@@ -15,8 +15,8 @@ use limiter_common::{
 };
 
 use crate::{
-    account, account::Subject, at_limit, at_limit::AtLimit, facts, facts::Ruling, globals, handshake,
-    hook::Hook, packet::Frame, reset, store, syn,
+    account, account::Subject, at_limit, at_limit::AtLimit, classes, facts, facts::Ruling, globals,
+    handshake, hook::Hook, packet::Frame, reset, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -196,7 +196,7 @@ impl<'a, H: Hook> Packet<'a, H> {
         };
         let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };
         let source = store::source(&key);
-        let class = store::class_of_source::<true>(self.policy, addr, self.service, source);
+        let class = classes::of_source::<true>(self.policy, addr, self.service, source);
         let limits = self.policy.limits_of(self.service, class);
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
         let known = facts::of_source(limits, ceiling, self.service, source);

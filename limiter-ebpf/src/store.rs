@@ -1,22 +1,19 @@
-//! Typed access to the maps: the policy, classes, sources, totals.
+//! Typed access to the maps: the policy, sources, totals. Classes are in `classes.rs`.
 //!
 //! A source's entry is created by whoever holds proof of a handshake and removed
 //! only after its word went from idle to a tombstone by compare-and-swap. Its
 //! tag tells an entry from one that was recycled for another key (`word.rs`).
 
-use core::{ffi::c_void, ptr::NonNull};
+use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
 use limiter_common::{
     addr::Addr,
     local,
-    map::{ClassOf, FailOpen, Source, SourceKey, Total},
-    names,
-    policy::{CLASS_DEFAULT, Policy, UNGUARDED},
+    map::{FailOpen, Source, SourceKey, Total},
+    policy::{Policy, UNGUARDED},
     word::Word,
 };
-
-use limiter_ebpf::opaque::opaque;
 
 use crate::{account, atomic, clock, facts::Ruling, globals, maps};
 
@@ -24,8 +21,6 @@ use crate::{account, atomic, clock, facts::Ruling, globals, maps};
 const NOEXIST: u64 = 1;
 /// What the kernel answers then if the key is there.
 const EEXIST: i64 = -17;
-/// Bits of an address key in a trie.
-const ADDR_BITS: u32 = 128;
 
 /// Returns the policy in force.
 #[inline(always)]
@@ -56,60 +51,6 @@ fn policy_slot() -> u32 {
 pub fn service_hint(port: u16) -> u32 {
     let slot = 0;
     maps::PORTS.get(slot).map_or(UNGUARDED, |ports| u32::from(ports.service[usize::from(port)]))
-}
-
-/// A trie key, aligned as the verifier wants it on the stack.
-#[repr(C)]
-struct TrieKey {
-    prefix_len: u32,
-    addr: Addr,
-}
-
-/// Returns the class of an address in a service.
-#[inline(always)]
-pub fn class_of(policy: &Policy, addr: Addr, service: u32) -> u32 {
-    if !policy.shortcuts.may_match(opaque(addr)) {
-        return CLASS_DEFAULT;
-    }
-    let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
-        return CLASS_DEFAULT;
-    };
-    let key = TrieKey { prefix_len: ADDR_BITS, addr };
-    // SAFETY: `trie` is an inner map that the outer look-up returned, and `key` has the layout of its keys.
-    let found =
-        unsafe { bpf_map_lookup_elem(core::ptr::from_ref(trie).cast_mut().cast(), (&raw const key).cast()) };
-    let Some(class_of) = NonNull::new(found.cast::<ClassOf>()) else {
-        return CLASS_DEFAULT;
-    };
-    // SAFETY: the value lives until the program ends (RCU), and the daemon does
-    // not write to a trie that a policy names.
-    let class_of = unsafe { class_of.as_ref() };
-    u32::from(class_of.class[service as usize & (names::SERVICES - 1)]) & (names::CLASSES as u32 - 1)
-}
-
-/// Returns the class of an address in a service, as noted in the entry of its source if it is.
-/// `NOTE` notes it there if it is not.
-#[inline(always)]
-pub fn class_of_source<const NOTE: bool>(
-    policy: &Policy,
-    addr: Addr,
-    service: u32,
-    source: Option<SourceRef>,
-) -> u32 {
-    let Some(source) = source else {
-        return class_of(policy, addr, service);
-    };
-    let Some(note) = policy.shortcuts.class_note(opaque(addr), source.hash) else {
-        return class_of(policy, addr, service);
-    };
-    if let Some(class) = note.class_in(atomic::load(source.class_note())) {
-        return class;
-    }
-    let class = class_of(policy, addr, service);
-    if NOTE {
-        atomic::store(source.class_note(), note.of(class));
-    }
-    class
 }
 
 /// Returns whether an address is the host's own.
@@ -239,8 +180,15 @@ impl SourceRef {
         unsafe { &raw mut (*self.at).tat_ns }
     }
 
+    /// Returns the hash of the source.
     #[inline(always)]
-    fn class_note(&self) -> *mut u64 {
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Returns the cell of the noted class.
+    #[inline(always)]
+    pub fn class_note(&self) -> *mut u64 {
         // SAFETY: a field of the entry.
         unsafe { &raw mut (*self.at).class_note }
     }

@@ -1,16 +1,10 @@
 //! The judgement on a SYN, shared by `ingress` and its read-only twin `explain`.
 
 use limiter_common::{
-    addr::Addr,
-    decide::Known,
-    gcra,
-    map::SourceKey,
-    names,
-    policy::Policy,
-    verdict::RefuseReason,
+    addr::Addr, decide::Known, gcra, map::SourceKey, names, policy::Policy, verdict::RefuseReason,
 };
 
-use crate::{atomic, clock, facts, facts::Ruling, globals, maps, store, store::SourceRef};
+use crate::{atomic, classes, clock, facts, facts::Ruling, globals, maps, store, store::SourceRef};
 
 /// A verdict on a SYN, with what it rests on.
 #[derive(Clone, Copy)]
@@ -30,7 +24,7 @@ pub struct Judgement {
 pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Judgement {
     let key = SourceKey { addr: policy.source_of(addr), service };
     let source = store::source(&key);
-    let class = store::class_of_source::<LIVE>(policy, addr, service, source);
+    let class = classes::of_source::<LIVE>(policy, addr, service, source);
     let limits = policy.limits_of(service, class);
     let ceiling = facts::ceiling_of(policy, service, class);
     let known = facts::of_source(limits, ceiling, service, source);

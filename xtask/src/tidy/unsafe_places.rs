@@ -15,6 +15,7 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/account.rs", "counters are values of a per-CPU map"),
     ("limiter-ebpf/src/admission.rs", "a function of its own to the verifier takes a pointer"),
     ("limiter-ebpf/src/atomic.rs", "the only read-modify-write operations of the target"),
+    ("limiter-ebpf/src/classes.rs", "a trie that is the value of another map"),
     ("limiter-ebpf/src/clock.rs", "kernel helper"),
     ("limiter-ebpf/src/constant.rs", "values that the loader writes"),
     ("limiter-ebpf/src/context.rs", "fields of program contexts"),
