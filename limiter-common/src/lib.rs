@@ -20,6 +20,7 @@
 //! | [`reply`] | the reset that answers a refused SYN |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
+//! | [`note`] | classes noted in the entries of known sources |
 //! | [`shortcuts`] | what spares most sources the look-up of their prefix |
 //! | [`ending`] | how long a connection lasted |
 //! | [`event`] | records that leave the kernel through a ring buffer or an iterator |
@@ -42,6 +43,7 @@ pub mod limits;
 pub mod local;
 pub mod map;
 pub mod names;
+pub mod note;
 pub mod packet;
 pub mod policy;
 pub mod reply;

@@ -85,7 +85,7 @@ pub struct Source {
     pub silent: u32,
     /// Connections that ended within [`BRIEF_S`](crate::ending::BRIEF_S); wraps.
     pub brief: u32,
-    /// The class of the source, as one policy has it ([`ClassNote`](crate::shortcuts::ClassNote)); 0 for none noted.
+    /// The class of the source, as one policy has it ([`ClassNote`](crate::note::ClassNote)); 0 for none noted.
     pub class_note: u64,
 }
 

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     addr::{Addr, Family},
     names,
+    note::ClassNote,
 };
 
 /// Blocks of IPv4 addresses are /20. A choice: with 100,000 prefixes all over the address space
@@ -21,59 +22,39 @@ const V4_OFFSET: u32 = 96;
 /// The prefix of all IPv4 addresses.
 const V4_MAPPED: Addr = Addr::from_v4_be(0);
 
+/// Bits of the map of sources that have no class of their own. A choice: the host's own addresses
+/// are single ones of IPv6, so there are always some.
+const SPLIT_BITS: u32 = 16;
+
 /// What spares most sources the look-up in the trie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Shortcuts {
-    /// By family, what classes in entries of sources are noted by; 0 where none may be noted ([`ClassNote`]).
-    stamps: [u64; names::FAMILIES],
+    /// What classes in entries of sources are noted by ([`ClassNote`]).
+    stamp: u64,
+    /// By family, 1 if there is a prefix longer than what makes up a source.
+    has_splits: [u32; names::FAMILIES],
+    /// A bit per hash of a source that such a prefix is in: two of its addresses may be of two classes.
+    splits: [u64; 1 << (SPLIT_BITS - 6)],
     /// A bit per block of IPv4 addresses that a prefix meets.
     v4_blocks: [u64; 1 << (V4_BLOCK_BITS - 6)],
     /// The same for IPv6.
     v6_blocks: [u64; 1 << (V6_BLOCK_BITS - 6)],
 }
 
-/// How the class of one source is noted in its entry.
-///
-/// A note holds for one trie and one source: it is mixed with the stamp of the trie, so that a
-/// switch of policies ends all notes at once, and with the hash of the source, so that one which
-/// came into an entry just as it was recycled for another key is no note there. Nothing is noted
-/// where the class does not follow from the source, since a prefix is longer than what makes up
-/// a source: then two addresses of a source may be of two classes.
-#[derive(Clone, Copy, Debug)]
-pub struct ClassNote(u64);
-
-impl ClassNote {
-    /// Resolution of stamps: their lower bits are those of the class. No two tries are made so fast.
-    const STAMP_NS: u64 = names::CLASSES as u64;
-
-    /// Returns the note of a class.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(self, class: u32) -> u64 {
-        self.0 ^ class as u64
-    }
-
-    /// Returns the class in a note, if it is one of this trie and source.
-    #[inline(always)]
-    #[must_use]
-    pub const fn class_in(self, note: u64) -> Option<u32> {
-        let class = note ^ self.0;
-        if class < Self::STAMP_NS { Some(class as u32) } else { None }
-    }
-}
-
-const _: () = assert!(ClassNote::STAMP_NS.is_power_of_two());
-
 impl Shortcuts {
-    /// Returns what the class of the source with this hash, which `addr` is charged to, is noted by.
+    /// Returns what the class of a source is noted by, unless its addresses may be of several.
+    /// `hash` is that of its key.
     #[inline(always)]
     #[must_use]
-    pub const fn class_note(&self, addr: Addr, hash: u64) -> Option<ClassNote> {
-        match self.stamps[addr.family() as usize] {
-            0 => None,
-            stamp => Some(ClassNote(stamp ^ hash)),
+    pub const fn class_note(&self, source: Addr, hash: u64) -> Option<ClassNote> {
+        if self.has_splits[source.family() as usize] != 0 {
+            let split = split_bit(source);
+            if self.splits[(split >> 6) as usize] >> (split & 63) & 1 != 0 {
+                return None;
+            }
         }
+        Some(ClassNote::new(self.stamp, hash))
     }
 
     /// Returns whether a prefix may have this address in it; if not, none has.
@@ -101,13 +82,16 @@ impl Shortcuts {
         prefixes: impl Iterator<Item = (Addr, u32)>,
     ) {
         let source_bits = masks.map(|mask| mask.words_be.iter().map(|word| word.count_ones()).sum::<u32>());
-        self.stamps = [made_at_ns & !(ClassNote::STAMP_NS - 1); names::FAMILIES];
+        self.stamp = ClassNote::stamp(made_at_ns);
+        self.has_splits = [0; names::FAMILIES];
+        self.splits.fill(0);
         self.v4_blocks.fill(0);
         self.v6_blocks.fill(0);
         for (addr, len) in prefixes {
             let family = addr.family();
             if len > source_bits[family as usize] {
-                self.stamps[family as usize] = 0;
+                self.has_splits[family as usize] = 1;
+                set(&mut self.splits, split_bit(addr.masked(masks[family as usize])), 0);
             }
             if family == Family::V4 {
                 set(&mut self.v4_blocks, v4_block(addr), (V4_OFFSET + V4_BLOCK_BITS).saturating_sub(len));
@@ -119,6 +103,12 @@ impl Shortcuts {
             }
         }
     }
+}
+
+/// Returns the bit of a source. Nobody gains by one that collides: it is looked up in the trie.
+#[inline(always)]
+const fn split_bit(source: Addr) -> u32 {
+    (source.hash(0) >> (64 - SPLIT_BITS)) as u32
 }
 
 #[inline(always)]
@@ -174,17 +164,15 @@ mod tests {
         prop::collection::vec(prefix, 0..5)
     }
 
-    /// A note is one of its own trie and source only, and an entry without a note has none.
+    /// Only the source that a longer prefix is in loses its note.
     #[test]
-    fn a_note_ends_with_its_trie() {
-        let (addr, hash) = (V4_MAPPED, 0x1234_5678_9abc_def0);
-        let mut shortcuts = shortcuts([128, 64], &[]);
-        let note = shortcuts.class_note(addr, hash).unwrap();
-        assert_eq!(note.class_in(note.of(9)), Some(9));
-        assert_eq!(note.class_in(0), None);
-        assert_eq!(shortcuts.class_note(addr, !hash).unwrap().class_in(note.of(9)), None);
-        shortcuts.take([128, 64].map(Addr::mask), 1_000_000 + ClassNote::STAMP_NS, core::iter::empty());
-        assert_eq!(shortcuts.class_note(addr, hash).unwrap().class_in(note.of(9)), None);
+    fn a_longer_prefix_splits_one_source() {
+        let at = |subnet, host| {
+            Addr::from_octets([0x20, 1, 0xd, 0xb8, 0, 0, 0, subnet, 0, 0, 0, 0, 0, 0, 0, host])
+        };
+        let shortcuts = shortcuts([128, 64], &[(at(1, 7), 128), (at(2, 0), 64)]);
+        assert!(shortcuts.class_note(at(1, 0), 0).is_none());
+        assert!(shortcuts.class_note(at(2, 0), 0).is_some() && shortcuts.class_note(V4_MAPPED, 0).is_some());
     }
 
     /// Without prefixes nothing is looked up; with one for everybody everything is.
@@ -207,9 +195,9 @@ mod tests {
             v6_bits in 122_u32..=128,
         ) {
             let shortcuts = shortcuts([v4_bits, v6_bits], &prefixes);
-            let bits = if one.family() == Family::V4 { v4_bits } else { v6_bits };
-            let is_one_source = one.masked(Addr::mask(bits)) == two.masked(Addr::mask(bits));
-            if is_one_source && shortcuts.class_note(one, 0).is_some() {
+            let mask = Addr::mask(if one.family() == Family::V4 { v4_bits } else { v6_bits });
+            let source = one.masked(mask);
+            if source == two.masked(mask) && shortcuts.class_note(source, 0).is_some() {
                 prop_assert_eq!(longest(&prefixes, one), longest(&prefixes, two));
             }
         }

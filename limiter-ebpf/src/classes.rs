@@ -57,7 +57,7 @@ pub fn of_source<const NOTE: bool>(
     let Some(source) = source else {
         return of(policy, addr, service);
     };
-    let Some(note) = policy.shortcuts.class_note(opaque(addr), source.hash()) else {
+    let Some(note) = policy.shortcuts.class_note(policy.source_of(opaque(addr)), source.hash()) else {
         return of(policy, addr, service);
     };
     if let Some(class) = note.class_in(atomic::load(source.class_note())) {

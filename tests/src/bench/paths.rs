@@ -19,8 +19,9 @@ const RESET_PORT: u16 = 25;
 const SILENT_PORT: u16 = 465;
 const UNGUARDED_PORT: u16 = 22;
 const LIMIT: u32 = 20;
-/// A class that is exempt.
+/// A class that is exempt, and that of the host itself.
 const PROXY: u8 = 4;
+const LOCAL: u8 = 1;
 const MINUTE_NS: u64 = 60_000_000_000;
 
 const SERVER_V4: &str = "198.51.100.1";
@@ -161,7 +162,8 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
         .limits(RESET, 0, limits)
         .limits(SILENT, 0, limits)
         .limits(RESET, PROXY, Limits::EXEMPT)
-        .prefix("203.0.113.0/28", PROXY);
+        .prefix("203.0.113.0/28", PROXY)
+        .prefix("2001:db8::1/128", LOCAL);
     rules.policy.observe_after_ns = 5 * MINUTE_NS;
     // Spread over the whole space, /16 to /32, around the measured sources too; none has one of them in it.
     let spread = (1_u32..).map(|n| (n.wrapping_mul(0x9e37_79b9), 16 + n % 17));
