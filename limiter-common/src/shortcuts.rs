@@ -167,8 +167,8 @@ mod tests {
     /// Only the source that a longer prefix is in loses its note.
     #[test]
     fn a_longer_prefix_splits_one_source() {
-        let at = |subnet, host| {
-            Addr::from_octets([0x20, 1, 0xd, 0xb8, 0, 0, 0, subnet, 0, 0, 0, 0, 0, 0, 0, host])
+        let at = |prefix, host| {
+            Addr::from_octets([0x20, 1, 0xd, 0xb8, 0, 0, 0, prefix, 0, 0, 0, 0, 0, 0, 0, host])
         };
         let shortcuts = shortcuts([128, 64], &[(at(1, 7), 128), (at(2, 0), 64)]);
         assert!(shortcuts.class_note(at(1, 0), 0).is_none());
