@@ -94,7 +94,7 @@ impl Addr {
     #[must_use]
     pub const fn family(self) -> Family {
         let [a, b, c, _] = self.words_be;
-        if a == 0 && b == 0 && c == V4_MAPPED_BE { Family::V4 } else { Family::V6 }
+        if (a | b | (c ^ V4_MAPPED_BE)) == 0 { Family::V4 } else { Family::V6 }
     }
 
     /// Returns the address with the bits outside `mask` cleared.
@@ -119,15 +119,27 @@ impl Addr {
         Self::from_octets(bits.to_be_bytes())
     }
 
+    /// Returns the words two by two, the first of each in the upper half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(self) -> [u64; 2] {
+        let [a, b, c, d] = self.words_be;
+        [(a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64]
+    }
+
+    /// Returns the address that [`halves`](Self::halves) came from.
+    #[must_use]
+    pub const fn from_halves([high, low]: [u64; 2]) -> Self {
+        Self { words_be: [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32] }
+    }
+
     /// Returns a hash in which every bit of the address counts; `seed` keeps
     /// outsiders from choosing addresses that collide.
     #[inline(always)]
     #[must_use]
     pub const fn hash(self, seed: u64) -> u64 {
-        let [a, b, c, d] = self.words_be;
-        let high = ((a as u64) << 32 | b as u64) ^ seed;
-        let low = (c as u64) << 32 | d as u64;
-        let mixed = (high.wrapping_mul(MIX) ^ low).wrapping_mul(MIX);
+        let [high, low] = self.halves();
+        let mixed = ((high ^ seed).wrapping_mul(MIX) ^ low).wrapping_mul(MIX);
         // The best bits of a product are its upper ones; fold them down.
         (mixed ^ (mixed >> 29)).wrapping_mul(MIX)
     }
@@ -187,10 +199,12 @@ mod tests {
             prop_assert_ne!(Addr::from_octets(octets).hash(seed), Addr::from_octets(other).hash(seed));
         }
 
-        /// Octets survive the way into words and back.
+        /// Octets survive the way into words and back, and words that into halves.
         #[test]
         fn octets_round_trip(octets: [u8; 16]) {
             prop_assert_eq!(Addr::from_octets(octets).octets(), octets);
+            let addr = Addr::from_octets(octets);
+            prop_assert_eq!(Addr::from_halves(addr.halves()), addr);
         }
     }
 }

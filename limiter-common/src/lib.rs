@@ -12,6 +12,7 @@
 //! | [`cell`] | the counter cell of each verdict |
 //! | [`doubt`] | why a packet passed that could not be judged |
 //! | [`limits`] | limits of a class in a service, and how a service enforces them |
+//! | [`local`] | the host's own addresses, in buckets |
 //! | [`gcra`] | the arithmetic of the new-connection quota |
 //! | [`decide`] | the decision itself |
 //! | [`word`] | open and reserved connections of a source in one atomic word |
@@ -19,6 +20,8 @@
 //! | [`reply`] | the reset that answers a refused SYN |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
+//! | [`note`] | classes noted in the entries of known sources |
+//! | [`shortcuts`] | what spares most sources the look-up of their prefix |
 //! | [`ending`] | how long a connection lasted |
 //! | [`event`] | records that leave the kernel through a ring buffer or an iterator |
 //! | [`witness`] | what the witness counts and keeps in the kernel |
@@ -37,11 +40,14 @@ pub mod ending;
 pub mod event;
 pub mod gcra;
 pub mod limits;
+pub mod local;
 pub mod map;
 pub mod names;
+pub mod note;
 pub mod packet;
 pub mod policy;
 pub mod reply;
+pub mod shortcuts;
 pub mod verdict;
 pub mod witness;
 pub mod word;

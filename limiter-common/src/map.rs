@@ -85,6 +85,8 @@ pub struct Source {
     pub silent: u32,
     /// Connections that ended within [`BRIEF_S`](crate::ending::BRIEF_S); wraps.
     pub brief: u32,
+    /// The class of the source, as one policy has it ([`ClassNote`](crate::note::ClassNote)); 0 for none noted.
+    pub class_note: u64,
 }
 
 /// What a socket was charged with; value of the socket storage `CHARGES`.
@@ -196,7 +198,7 @@ pub struct ResetBudget {
 }
 
 const _: () = assert!(size_of::<SourceKey>() == 20);
-const _: () = assert!(size_of::<Source>() == 40);
+const _: () = assert!(size_of::<Source>() == 48);
 const _: () = assert!(size_of::<Charge>() == 48);
 const _: () = assert!(size_of::<Reservation>() == 64);
 const _: () = assert!(size_of::<Total>() == 64);
@@ -225,6 +227,7 @@ pod!(
     Counters,
     Total,
     ResetBudget,
+    crate::local::LocalBucket,
     crate::policy::Policy,
     crate::witness::DropKey,
     crate::witness::Endpoint,

@@ -2,7 +2,7 @@
 
 /// Version of the layout of pinned maps and of the meaning of their values.
 /// A daemon adopts pins only of its own version.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Services, id 0 (no service) included. A choice: a mail host has five to eight.
 pub const SERVICES: usize = 16;
@@ -11,7 +11,7 @@ pub const CLASSES: usize = 32;
 /// Families, in the counters.
 pub const FAMILIES: usize = 2;
 
-/// Sources that can be known at once. An entry takes some 140 bytes, only while it exists.
+/// Sources that can be known at once. An entry takes some 150 bytes, only while it exists.
 pub const SOURCES: usize = 1 << 20;
 /// Buckets of the array that says who is at the limit.
 pub const AT_LIMIT_BUCKETS: usize = 1 << 16;
@@ -21,6 +21,8 @@ pub const SYN_BUCKETS: usize = 1 << 16;
 pub const SAMPLE_BUCKETS: usize = 1 << 14;
 /// Own addresses of the host.
 pub const LOCAL_ADDRESSES: usize = 4_096;
+/// Buckets of them. A choice: with as many buckets as addresses each of them finds a place (`local.rs`).
+pub const LOCAL_BUCKETS: usize = LOCAL_ADDRESSES;
 /// Prefixes of one policy, after all rules were merged.
 pub const PREFIXES: usize = 1 << 18;
 /// Slots for policies: the one in force, and the one that takes its place when nobody confirms it.

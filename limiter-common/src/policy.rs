@@ -9,6 +9,7 @@ use crate::{
     addr::Addr,
     limits::{Limits, Service},
     names,
+    shortcuts::Shortcuts,
 };
 
 /// No service: the port is not guarded.
@@ -45,6 +46,8 @@ pub struct Policy {
     pub limits: [[Limits; names::CLASSES]; names::SERVICES],
     /// Service id by port; [`UNGUARDED`] for none.
     pub service_of_port: [u8; 1 << 16],
+    /// What spares most sources the look-up in the trie.
+    pub shortcuts: Shortcuts,
 }
 
 impl Policy {
@@ -77,6 +80,11 @@ impl Policy {
             crate::addr::Family::V4 => addr.masked(self.ipv4_mask),
             crate::addr::Family::V6 => addr.masked(self.ipv6_mask),
         }
+    }
+
+    /// Takes the shortcuts that the prefixes in the trie allow. `made_at_ns` is when the trie was made.
+    pub fn index(&mut self, made_at_ns: u64, prefixes: impl Iterator<Item = (Addr, u32)>) {
+        self.shortcuts.take([self.ipv4_mask, self.ipv6_mask], made_at_ns, prefixes);
     }
 
     /// Returns whether connections of this class count towards the ceiling of the service.

@@ -9,7 +9,7 @@ use limiter_common::{
     verdict::{PassReason, Point, Verdict},
 };
 
-use crate::{atomic, clock, globals, maps};
+use crate::{atomic, facts::Ruling, globals, maps};
 
 /// To whom a verdict is attributed.
 #[derive(Clone, Copy)]
@@ -28,11 +28,12 @@ pub struct Subject {
 
 /// Counts a verdict, and samples it if it is, or would be, a refusal.
 #[inline(always)]
-pub fn record(point: Point, verdict: Verdict, subject: &Subject) {
-    count(verdict.cell(point), subject.service, subject.class, subject.family);
-    match verdict {
+pub fn record(point: Point, ruling: Ruling, subject: &Subject) {
+    let cell = ruling.verdict.cell(point);
+    count(cell, subject.service, subject.class, subject.family);
+    match ruling.verdict {
         Verdict::Pass(_) => {}
-        Verdict::Refuse(_) | Verdict::WouldRefuse(_) => sample(verdict.cell(point), subject),
+        Verdict::Refuse(_) | Verdict::WouldRefuse(_) => sample(cell, ruling.at_ns, subject),
     }
 }
 
@@ -67,12 +68,12 @@ fn count(cell: usize, service: u32, class: u32, family: Family) {
 
 /// Samples a refusal: the first of a source at once, then at most one per interval.
 #[inline(always)]
-fn sample(cell: usize, subject: &Subject) {
+fn sample(cell: usize, now_ns: u64, subject: &Subject) {
     let hash = subject.addr.hash(globals::hash_seed());
     let Some(last) = maps::SAMPLED_AT.get_ptr_mut(hash as u32 & (names::SAMPLE_BUCKETS as u32 - 1)) else {
         return;
     };
-    let (now_ns, last_ns) = (clock::now_ns(), atomic::load(last));
+    let last_ns = atomic::load(last);
     if last_ns != 0 && now_ns.wrapping_sub(last_ns) < SAMPLE_INTERVAL_NS {
         return;
     }

@@ -19,7 +19,8 @@ use crate::{
     account,
     account::Subject,
     at_limit::AtLimit,
-    atomic, clock, facts,
+    atomic, classes, clock, facts,
+    facts::Ruling,
     gate::{DROP, PASS, RETRY},
     globals, reservation, store,
     store::SourceRef,
@@ -91,7 +92,7 @@ impl Place {
 impl<'a> Candidate<'a> {
     #[inline(always)]
     fn new(policy: &'a Policy, place: Place, addr: Addr) -> Self {
-        let class = store::class_of(policy, addr, place.service);
+        let class = classes::of(policy, addr, place.service);
         Self {
             policy,
             place,
@@ -105,7 +106,7 @@ impl<'a> Candidate<'a> {
     }
 
     #[inline(always)]
-    fn refused(&self, reason: RefuseReason) -> Verdict {
+    fn refused(&self, reason: RefuseReason) -> Ruling {
         facts::refused(self.policy, self.place.service, reason)
     }
 
@@ -118,16 +119,16 @@ impl<'a> Candidate<'a> {
     fn admit(&self) -> i32 {
         let found = store::source(&self.key);
         let known = facts::of_source(self.limits, self.ceiling, self.place.service, found);
-        let verdict = facts::judge(self.policy, self.place.service, self.limits, self.ceiling, &known);
-        if verdict.is_refusal() {
-            return self.conclude(verdict, found);
+        let ruling = facts::judge(self.policy, self.place.service, self.limits, self.ceiling, &known);
+        if ruling.verdict.is_refusal() {
+            return self.conclude(ruling, found);
         }
         let Some(source) = found else {
             if store::create_source(&self.key) {
                 return RETRY;
             }
             account::fail_open(FailOpen::SourcesFull);
-            return self.conclude(Verdict::Pass(PassReason::FailOpen), None);
+            return self.conclude(Ruling::pass(PassReason::FailOpen), None);
         };
         let word = source.word();
         // The decision rests on `known.held`: if the word moved on, decide again.
@@ -135,18 +136,18 @@ impl<'a> Candidate<'a> {
         if is_stale || !source.is_alive(word) || !source.swap_word(word, word.reserve()) {
             return RETRY;
         }
-        self.conclude(self.reserve_rest(source, word.reserve(), verdict), Some(source))
+        self.conclude(self.reserve_rest(source, word.reserve(), ruling), Some(source))
     }
 
     /// With the source's word reserved: the service's total, then the quota. What fails undoes what came before.
     #[inline(always)]
-    fn reserve_rest(&self, source: SourceRef, word: Word, verdict: Verdict) -> Verdict {
+    fn reserve_rest(&self, source: SourceRef, word: Word, ruling: Ruling) -> Ruling {
         let service = self.place.service;
         let enforces = self.policy.service(service).has(Service::ENFORCE);
-        let is_binding = enforces && verdict == Verdict::Pass(PassReason::WithinLimits);
+        let is_binding = enforces && ruling.verdict == Verdict::Pass(PassReason::WithinLimits);
         if self.in_total {
             // A ceiling binds while limits of one source are suspended, too.
-            let is_limited = enforces && verdict != Verdict::Pass(PassReason::Exempt);
+            let is_limited = enforces && ruling.verdict != Verdict::Pass(PassReason::Exempt);
             let ceiling = if is_limited { self.ceiling } else { 0 };
             if !reserve_total(service, ceiling) {
                 source.add_to_word(ONE_RESERVED.wrapping_neg());
@@ -156,10 +157,10 @@ impl<'a> Candidate<'a> {
         let quota = self.limits.quota;
         let charged = quota.is_some() && charge_quota(source, quota);
         if quota.is_some() && !charged && is_binding {
-            let verdict = self.refused(RefuseReason::NewConnectionQuota);
-            if verdict.is_refusal() {
+            let refused = self.refused(RefuseReason::NewConnectionQuota);
+            if refused.verdict.is_refusal() {
                 give_up(service, self.in_total, source);
-                return verdict;
+                return refused;
             }
         }
         let reservation = Reservation {
@@ -175,20 +176,20 @@ impl<'a> Candidate<'a> {
         if self.limits.connections != 0 && word.held() >= self.limits.connections {
             self.mark_at_limit();
         }
-        verdict
+        ruling
     }
 
     /// Counts the verdict, and turns it into what the program returns.
     #[inline(always)]
-    fn conclude(&self, verdict: Verdict, source: Option<SourceRef>) -> i32 {
-        account::record(Point::Gate, verdict, &self.place.subject(self.addr, self.class));
-        if let Verdict::Pass(_) = verdict {
+    fn conclude(&self, ruling: Ruling, source: Option<SourceRef>) -> i32 {
+        account::record(Point::Gate, ruling, &self.place.subject(self.addr, self.class));
+        if let Verdict::Pass(_) = ruling.verdict {
             return PASS;
         }
         if let Some(source) = source {
-            source.note_refused(clock::seconds(clock::now_ns()), verdict);
+            source.note_refused(ruling);
         }
-        if !verdict.is_refusal() {
+        if !ruling.verdict.is_refusal() {
             return PASS;
         }
         self.mark_at_limit();

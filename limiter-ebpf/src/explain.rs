@@ -40,7 +40,7 @@ fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
     let source = segment.source(frame)?;
     let judgement = syn::judge::<false>(policy, service, source);
     let verdict = if store::is_local(&segment.destination(frame)?) {
-        judgement.verdict
+        judgement.ruling.verdict
     } else {
         Verdict::Pass(PassReason::NotForUs)
     };
@@ -52,7 +52,7 @@ fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
     explanation.held = entry.map_or(0, |entry| entry.word().held());
     explanation.tat_ns = judgement.known.tat_ns;
     explanation.total = facts::total_of(service);
-    explanation.unwatched = u32::from(facts::is_unwatched(policy));
     explanation.now_ns = clock::now_ns();
+    explanation.unwatched = u32::from(facts::is_unwatched(policy, explanation.now_ns));
     Some(explanation)
 }

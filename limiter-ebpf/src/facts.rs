@@ -2,26 +2,54 @@
 
 use limiter_common::{
     decide::{self, Known},
+    gcra::{self, Quota},
     limits::{Limits, Treatment},
     policy::Policy,
-    verdict::{RefuseReason, Verdict},
+    verdict::{PassReason, RefuseReason, Verdict},
     word::Word,
 };
 
 use crate::{atomic, clock, maps, store, store::SourceRef};
 
+/// A verdict, and when it fell.
+#[derive(Clone, Copy)]
+pub struct Ruling {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The clock, read for whatever is not a pass; 0 for a pass.
+    pub at_ns: u64,
+}
+
+impl Ruling {
+    /// Lets a packet pass.
+    pub const fn pass(reason: PassReason) -> Self {
+        Self { verdict: Verdict::Pass(reason), at_ns: 0 }
+    }
+}
+
 /// Returns the facts about a source, if its limits depend on any.
+///
+/// `now_ns` may be an earlier time that allows one more connection already: any later one does too.
 #[inline(always)]
 pub fn of_source(limits: &Limits, ceiling: u32, service: u32, source: Option<SourceRef>) -> Known {
     if limits.treatment() != Treatment::Limited {
         return Known::default();
     }
+    let tat_ns = source.map_or(0, |source| atomic::load(source.tat()));
     Known {
         held: source.map_or(0, |source| source.word().held()),
-        tat_ns: source.map_or(0, |source| atomic::load(source.tat())),
-        now_ns: if limits.quota.is_some() { clock::now_ns() } else { 0 },
+        tat_ns,
+        now_ns: if limits.quota.is_some() { now_for(tat_ns, limits.quota) } else { 0 },
         total: if ceiling == 0 { 0 } else { total_of(service) },
     }
+}
+
+/// Returns the clock, or the time of the last heartbeat if the quota allows one more connection
+/// since then: reading the clock costs more than everything else about a quota.
+#[inline(always)]
+fn now_for(tat_ns: u64, quota: Quota) -> u64 {
+    let heartbeat_ns = heartbeat_ns();
+    if gcra::allows(tat_ns, heartbeat_ns, quota) { heartbeat_ns } else { clock::now_ns() }
 }
 
 /// Returns the connections that count against the ceiling of a service.
@@ -38,23 +66,32 @@ pub fn ceiling_of(policy: &Policy, service: u32, class: u32) -> u32 {
 
 /// Returns the verdict on what the limits of a service speak against.
 #[inline(always)]
-pub fn refused(policy: &Policy, service: u32, reason: RefuseReason) -> Verdict {
-    Verdict::refused(reason, policy.service(service), is_unwatched(policy))
+pub fn refused(policy: &Policy, service: u32, reason: RefuseReason) -> Ruling {
+    let at_ns = clock::now_ns();
+    let verdict = Verdict::refused(reason, policy.service(service), is_unwatched(policy, at_ns));
+    Ruling { verdict, at_ns }
 }
 
 /// Judges one connection attempt.
 #[inline(always)]
-pub fn judge(policy: &Policy, service: u32, limits: &Limits, ceiling: u32, known: &Known) -> Verdict {
-    decide::judge(limits, ceiling, known, policy.service(service), || is_unwatched(policy))
+pub fn judge(policy: &Policy, service: u32, limits: &Limits, ceiling: u32, known: &Known) -> Ruling {
+    let mut at_ns = 0;
+    let verdict = decide::judge(limits, ceiling, known, policy.service(service), || {
+        at_ns = clock::now_ns();
+        is_unwatched(policy, at_ns)
+    });
+    Ruling { verdict, at_ns }
 }
 
 /// Returns whether no daemon has been seen for so long that per-source limits only observe.
 #[inline(always)]
-pub fn is_unwatched(policy: &Policy) -> bool {
-    let Some(control) = maps::CONTROL.get_ptr_mut(0) else {
-        return false;
-    };
+pub fn is_unwatched(policy: &Policy, now_ns: u64) -> bool {
+    policy.observe_after_ns != 0 && now_ns.saturating_sub(heartbeat_ns()) > policy.observe_after_ns
+}
+
+/// Returns when the daemon was last alive.
+#[inline(always)]
+fn heartbeat_ns() -> u64 {
     // The heartbeat is the first field.
-    let heartbeat_ns = atomic::load(control.cast());
-    policy.observe_after_ns != 0 && clock::now_ns().saturating_sub(heartbeat_ns) > policy.observe_after_ns
+    maps::CONTROL.get_ptr_mut(0).map_or(0, |control| atomic::load(control.cast()))
 }

@@ -145,8 +145,8 @@ impl<'a> Arrival<'a> {
     /// No client sends such a segment to a listener, and it belongs to no open connection.
     #[inline(always)]
     fn refuse_unparseable(&self) -> i32 {
-        let verdict = facts::refused(self.policy, self.at.service, RefuseReason::UnparseableAtListener);
-        account::record(Point::Gate, verdict, &self.at.subject(Addr::default(), CLASS_DEFAULT));
-        if verdict.is_refusal() { DROP } else { PASS }
+        let ruling = facts::refused(self.policy, self.at.service, RefuseReason::UnparseableAtListener);
+        account::record(Point::Gate, ruling, &self.at.subject(Addr::default(), CLASS_DEFAULT));
+        if ruling.verdict.is_refusal() { DROP } else { PASS }
     }
 }

@@ -15,8 +15,8 @@ use limiter_common::{
 };
 
 use crate::{
-    account, account::Subject, at_limit, at_limit::AtLimit, clock, facts, globals, handshake, hook::Hook,
-    packet::Frame, reset, store, syn,
+    account, account::Subject, at_limit, at_limit::AtLimit, classes, facts, facts::Ruling, globals,
+    handshake, hook::Hook, packet::Frame, reset, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -50,25 +50,33 @@ pub fn judge_completing<H: Hook>(ctx: &H, segment: u64) -> u32 {
 pub fn run<H: Hook>(ctx: &H) -> u32 {
     ctx.prepare();
     let frame = Frame::new(ctx);
-    let (segment, tcp) = match walk(&frame) {
-        Ok(found) => found,
-        Err((Stop::NotTcp, _)) => return H::PASS,
+    if let Some((segment, tcp)) = packet::plain(&frame) {
+        return judge_segment(ctx, &frame, &segment, &tcp);
+    }
+    match walk(&frame) {
+        Ok((segment, tcp)) => judge_segment(ctx, &frame, &segment, &tcp),
+        Err((Stop::NotTcp, _)) => H::PASS,
         Err((Stop::Fragment, family)) => {
             account::pass_unattributed(PassReason::Fragment, family);
-            return H::PASS;
+            H::PASS
         }
         Err((Stop::Unparseable, family)) => {
             account::pass_unattributed(PassReason::Unparseable, family);
-            return H::PASS;
+            H::PASS
         }
-    };
+    }
+}
+
+/// Judges a TCP segment.
+#[inline(always)]
+fn judge_segment<H: Hook>(ctx: &H, frame: &Frame<'_, H>, segment: &Segment, tcp: &Tcp) -> u32 {
     let hint = store::service_hint(tcp.destination_port());
     if hint == UNGUARDED {
         return H::PASS;
     }
     if tcp.is_ack() {
         // For nearly all packets: nobody of the service is at the limit.
-        if at_limit::has_marks(hint) { judge_ack(ctx, &frame, &segment, &tcp) } else { H::PASS }
+        if at_limit::has_marks(hint) { judge_ack(ctx, frame, segment, tcp) } else { H::PASS }
     } else if tcp.is_syn() {
         ctx.judge_syn(segment.pack())
     } else {
@@ -141,25 +149,25 @@ impl<'a, H: Hook> Packet<'a, H> {
         };
         if !store::is_local(&destination) {
             let subject = self.subject(source, 0);
-            account::record(Point::Syn, Verdict::Pass(PassReason::NotForUs), &subject);
+            account::record(Point::Syn, Ruling::pass(PassReason::NotForUs), &subject);
             return H::PASS;
         }
         let mut judgement = syn::judge::<true>(self.policy, self.service, source);
-        if judgement.verdict == Verdict::Pass(PassReason::WithinLimits)
+        if judgement.ruling.verdict == Verdict::Pass(PassReason::WithinLimits)
             && judgement.source.is_none()
             && self.policy.service(self.service).syn_quota.is_some()
             && self.is_over_syn_quota(source, destination)
         {
-            judgement.verdict = syn::over_syn_quota(self.policy, self.service);
+            judgement.ruling = syn::over_syn_quota(self.policy, self.service);
         }
-        account::record(Point::Syn, judgement.verdict, &self.subject(source, judgement.class));
-        if let Verdict::Pass(_) = judgement.verdict {
+        account::record(Point::Syn, judgement.ruling, &self.subject(source, judgement.class));
+        if let Verdict::Pass(_) = judgement.ruling.verdict {
             return H::PASS;
         }
         if let Some(known) = judgement.source {
-            known.note_refused(clock::seconds(clock::now_ns()), judgement.verdict);
+            known.note_refused(judgement.ruling);
         }
-        if judgement.verdict.is_refusal() { self.refuse_syn(source, destination) } else { H::PASS }
+        if judgement.ruling.verdict.is_refusal() { self.refuse_syn(source, destination) } else { H::PASS }
     }
 
     #[inline(always)]
@@ -187,24 +195,24 @@ impl<'a, H: Hook> Packet<'a, H> {
             return H::PASS;
         };
         let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };
-        let class = store::class_of(self.policy, addr, self.service);
+        let source = store::source(&key);
+        let class = classes::of_source::<true>(self.policy, addr, self.service, source);
         let limits = self.policy.limits_of(self.service, class);
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
-        let source = store::source(&key);
         let known = facts::of_source(limits, ceiling, self.service, source);
-        let verdict = facts::judge(self.policy, self.service, limits, ceiling, &known);
-        if let Verdict::Pass(_) = verdict {
+        let ruling = facts::judge(self.policy, self.service, limits, ceiling, &known);
+        if let Verdict::Pass(_) = ruling.verdict {
             AtLimit::of(key.hash(globals::hash_seed())).clear();
             return H::PASS;
         }
-        if !verdict.is_refusal()
+        if !ruling.verdict.is_refusal()
             || !handshake::completes(self.ctx, &self.frame, &self.segment, addr, destination, &self.tcp)
         {
             return H::PASS;
         }
-        account::record(Point::Ack, verdict, &self.subject(addr, class));
+        account::record(Point::Ack, ruling, &self.subject(addr, class));
         if let Some(source) = source {
-            source.note_refused(clock::seconds(clock::now_ns()), verdict);
+            source.note_refused(ruling);
         }
         // The kernel answers this by a reset of its own and frees the request socket.
         if self.ctx.spoil(self.segment.tcp, &self.tcp).is_none() {

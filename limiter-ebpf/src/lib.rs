@@ -1,7 +1,7 @@
 //! What both objects of the kernel half share: the packet path (`main.rs`) and
 //! the witness (`witness/main.rs`). No program and no map is here.
 #![no_std]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     clippy::not_unsafe_ptr_arg_deref,
     reason = "the verifier checks every pointer: a wrong one does not load"
@@ -12,4 +12,5 @@ pub mod atomic;
 pub mod clock;
 pub mod constant;
 pub mod context;
+pub mod opaque;
 pub mod seq;

@@ -9,6 +9,7 @@ use aya_ebpf::{
 use limiter_common::{
     addr::Addr,
     event::Sample,
+    local::LocalBucket,
     map::{
         Charge, ClassOf, Control, Counters, FailOpen, PortHints, Reservation, ResetBudget, Source, SourceKey,
         Total,
@@ -35,10 +36,10 @@ pub static PORTS: Array<PortHints, 1> = Array::new();
 pub static TRIES: ArrayOfMaps<LpmTrie<Addr, ClassOf, { names::PREFIXES }>, { names::TRIE_SLOTS }> =
     ArrayOfMaps::new();
 
-/// The host's own addresses. Written by the daemon as they come and go; when it
-/// is full, packets to the others pass XDP and meet the gate.
+/// The host's own addresses, each in one of two buckets. Written by the daemon as they come and
+/// go; when both are full, packets to the others pass XDP and meet the gate.
 #[btf_map]
-pub static LOCAL_ADDRESSES: HashMap<Addr, u32, { names::LOCAL_ADDRESSES }, NO_PREALLOC> = HashMap::new();
+pub static LOCAL_ADDRESSES: Array<LocalBucket, { names::LOCAL_BUCKETS }> = Array::new();
 
 /// Sources that have completed a handshake. Entries are created and removed by
 /// the programs alone (`store.rs`, `amend.rs`). When it is full, connections of

@@ -11,7 +11,7 @@ use limiter_common::{
     word::{ONE_OPEN, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, sockets, store};
+use crate::{account, atomic, classes, sockets, store};
 
 /// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
 const ATTEMPTS: u32 = 32;
@@ -54,7 +54,7 @@ fn moved(policy: &Policy, old: &Charge, bits: u64, key: SourceKey) -> (Charge, u
     let class = if key.service == old.key.service {
         u32::from(old.class)
     } else {
-        store::class_of(policy, old.addr, key.service)
+        classes::of(policy, old.addr, key.service)
     };
     if !add_open(&key) {
         return (*old, bits);

@@ -19,7 +19,9 @@ use limiter_common::{
     word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, clock, context, endings, maps, netns, reservation, store, store::SourceRef};
+use crate::{
+    account, atomic, classes, clock, context, endings, maps, netns, reservation, store, store::SourceRef,
+};
 
 /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
 const PASSIVE_ESTABLISHED: u32 = 5;
@@ -161,7 +163,7 @@ fn create_storage(socket: *mut c_void) -> Option<*mut Charge> {
 #[inline(always)]
 fn count(storage: *mut Charge, connection: &Connection<'_>) {
     let key = connection.key();
-    let class = store::class_of(connection.policy, connection.addr, connection.service);
+    let class = classes::of(connection.policy, connection.addr, connection.service);
     let Some(source) = store::source_or_create(&key) else {
         account::fail_open(FailOpen::SourcesFull);
         return;

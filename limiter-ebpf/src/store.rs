@@ -1,29 +1,26 @@
-//! Typed access to the maps: the policy, classes, sources, totals.
+//! Typed access to the maps: the policy, sources, totals. Classes are in `classes.rs`.
 //!
 //! A source's entry is created by whoever holds proof of a handshake and removed
 //! only after its word went from idle to a tombstone by compare-and-swap. Its
 //! tag tells an entry from one that was recycled for another key (`word.rs`).
 
-use core::{ffi::c_void, ptr::NonNull};
+use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
 use limiter_common::{
     addr::Addr,
-    map::{ClassOf, FailOpen, Source, SourceKey, Total},
-    names,
-    policy::{CLASS_DEFAULT, Policy, UNGUARDED},
-    verdict::Verdict,
+    local,
+    map::{FailOpen, Source, SourceKey, Total},
+    policy::{Policy, UNGUARDED},
     word::Word,
 };
 
-use crate::{account, atomic, clock, globals, maps};
+use crate::{account, atomic, clock, facts::Ruling, globals, maps};
 
 /// `BPF_NOEXIST`: create, never overwrite.
 const NOEXIST: u64 = 1;
 /// What the kernel answers then if the key is there.
 const EEXIST: i64 = -17;
-/// Bits of an address key in a trie.
-const ADDR_BITS: u32 = 128;
 
 /// Returns the policy in force.
 #[inline(always)]
@@ -56,36 +53,12 @@ pub fn service_hint(port: u16) -> u32 {
     maps::PORTS.get(slot).map_or(UNGUARDED, |ports| u32::from(ports.service[usize::from(port)]))
 }
 
-/// A trie key, aligned as the verifier wants it on the stack.
-#[repr(C)]
-struct TrieKey {
-    prefix_len: u32,
-    addr: Addr,
-}
-
-/// Returns the class of an address in a service.
-#[inline(always)]
-pub fn class_of(policy: &Policy, addr: Addr, service: u32) -> u32 {
-    let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
-        return CLASS_DEFAULT;
-    };
-    let key = TrieKey { prefix_len: ADDR_BITS, addr };
-    // SAFETY: `trie` is an inner map that the outer look-up returned, and `key` has the layout of its keys.
-    let found =
-        unsafe { bpf_map_lookup_elem(core::ptr::from_ref(trie).cast_mut().cast(), (&raw const key).cast()) };
-    let Some(class_of) = NonNull::new(found.cast::<ClassOf>()) else {
-        return CLASS_DEFAULT;
-    };
-    // SAFETY: the value lives until the program ends (RCU), and the daemon does
-    // not write to a trie that a policy names.
-    let class_of = unsafe { class_of.as_ref() };
-    u32::from(class_of.class[service as usize & (names::SERVICES - 1)]) & (names::CLASSES as u32 - 1)
-}
-
 /// Returns whether an address is the host's own.
 #[inline(always)]
 pub fn is_local(addr: &Addr) -> bool {
-    maps::LOCAL_ADDRESSES.get_ptr(addr).is_some()
+    let [first, second] = local::buckets_of(*addr);
+    let has = |bucket| maps::LOCAL_ADDRESSES.get(bucket).is_some_and(|bucket| bucket.holds(*addr));
+    has(first) || has(second)
 }
 
 /// Returns the word of a service's total.
@@ -207,6 +180,19 @@ impl SourceRef {
         unsafe { &raw mut (*self.at).tat_ns }
     }
 
+    /// Returns the hash of the source.
+    #[inline(always)]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Returns the cell of the noted class.
+    #[inline(always)]
+    pub fn class_note(&self) -> *mut u64 {
+        // SAFETY: a field of the entry.
+        unsafe { &raw mut (*self.at).class_note }
+    }
+
     /// Returns whether a connection of the source was ever accepted.
     #[inline(always)]
     pub fn is_proven(&self) -> bool {
@@ -234,10 +220,11 @@ impl SourceRef {
 
     /// Counts a connection that was refused, or would have been.
     #[inline(always)]
-    pub fn note_refused(&self, second: u32, verdict: Verdict) {
+    pub fn note_refused(&self, ruling: Ruling) {
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
-        if verdict.is_over_own_limit() {
+        if ruling.verdict.is_over_own_limit() {
+            let second = clock::seconds(ruling.at_ns);
             // SAFETY: a field of the entry. All writers write about the same time.
             atomic::store_u32(unsafe { &raw mut (*self.at).over_limit_at_s }, second);
         }

@@ -1,22 +1,16 @@
 //! The judgement on a SYN, shared by `ingress` and its read-only twin `explain`.
 
 use limiter_common::{
-    addr::Addr,
-    decide::Known,
-    gcra,
-    map::SourceKey,
-    names,
-    policy::Policy,
-    verdict::{RefuseReason, Verdict},
+    addr::Addr, decide::Known, gcra, map::SourceKey, names, policy::Policy, verdict::RefuseReason,
 };
 
-use crate::{atomic, clock, facts, globals, maps, store, store::SourceRef};
+use crate::{atomic, classes, clock, facts, facts::Ruling, globals, maps, store, store::SourceRef};
 
 /// A verdict on a SYN, with what it rests on.
 #[derive(Clone, Copy)]
 pub struct Judgement {
     /// The verdict.
-    pub verdict: Verdict,
+    pub ruling: Ruling,
     /// The class of the source.
     pub class: u32,
     /// The source's entry, if it has one.
@@ -25,14 +19,14 @@ pub struct Judgement {
     pub known: Known,
 }
 
-/// Judges a SYN. `LIVE` charges the SYN quota and forgives old debt; without it nothing is written.
+/// Judges a SYN. `LIVE` notes the class and forgives old debt; without it nothing is written.
 #[inline(always)]
 pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Judgement {
-    let class = store::class_of(policy, addr, service);
-    let limits = policy.limits_of(service, class);
-    let ceiling = facts::ceiling_of(policy, service, class);
     let key = SourceKey { addr: policy.source_of(addr), service };
     let source = store::source(&key);
+    let class = classes::of_source::<LIVE>(policy, addr, service, source);
+    let limits = policy.limits_of(service, class);
+    let ceiling = facts::ceiling_of(policy, service, class);
     let known = facts::of_source(limits, ceiling, service, source);
     if LIVE
         && let Some(source) = source
@@ -43,8 +37,8 @@ pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Jud
             atomic::swap(source.tat(), known.tat_ns, capped);
         }
     }
-    let verdict = facts::judge(policy, service, limits, ceiling, &known);
-    Judgement { verdict, class, source, known }
+    let ruling = facts::judge(policy, service, limits, ceiling, &known);
+    Judgement { ruling, class, source, known }
 }
 
 /// Charges the SYN quota of an unproven source; returns whether it is used up.
@@ -68,6 +62,6 @@ pub fn is_over_syn_quota(policy: &Policy, service: u32, key: &SourceKey) -> bool
 
 /// Returns the verdict on a SYN over the SYN quota.
 #[inline(always)]
-pub fn over_syn_quota(policy: &Policy, service: u32) -> Verdict {
+pub fn over_syn_quota(policy: &Policy, service: u32) -> Ruling {
     facts::refused(policy, service, RefuseReason::SynQuota)
 }

@@ -24,6 +24,7 @@ use limiter_common::names;
 use limiter_common::policy::Policy;
 use limiter_common::verdict::{Point, Verdict};
 use limiter_common::word::Word;
+use limiter_user::dataplane::kernel::local::LocalAddresses;
 use nix::time::{ClockId, clock_gettime};
 use zerocopy::{FromBytes as _, FromZeros as _};
 
@@ -115,7 +116,7 @@ pub struct Fixture {
     ebpf: Ebpf,
     policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
     tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
-    local: HashMap<MapData, Addr, u32>,
+    local: LocalAddresses,
     sources: HashMap<MapData, SourceKey, Source>,
     totals: Array<MapData, Total>,
     ports: Array<MapData, PortHints>,
@@ -136,8 +137,10 @@ impl Fixture {
             trie.insert(&Key::new(*prefix_len, *addr), *class_of, 0).expect("inserting a prefix");
         }
         self.tries.set(rules.policy.trie_slot, &trie, 0).expect("placing a trie");
+        let mut policy = rules.policy.clone();
+        policy.index(now_ns(), rules.prefixes.iter().map(|(addr, prefix_len, _)| (*addr, *prefix_len)));
         let mut array = Array::<_, Policy>::create(1, 0).expect("an inner array");
-        array.set(0, *rules.policy, 0).expect("writing a policy");
+        array.set(0, *policy, 0).expect("writing a policy");
         self.policies.set(0, &array, 0).expect("switching the policy");
         let hints = PortHints { service: rules.policy.service_of_port };
         self.ports.set(0, hints, 0).expect("writing the ports");
@@ -152,7 +155,7 @@ impl Fixture {
 
     /// Makes an address one of the host's own.
     pub fn add_local(&mut self, address: IpAddr) {
-        self.local.insert(Addr::from(address), 1, 0).expect("inserting a local address");
+        self.local.insert(address.into()).expect("inserting a local address");
     }
 
     /// Makes a source, already masked, one that is known, with this many open

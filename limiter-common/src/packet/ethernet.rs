@@ -6,13 +6,13 @@ use crate::addr::Family;
 /// VLAN tags that are walked: a service tag and a customer tag (802.1ad).
 pub const VLAN_TAGS_MAX: u32 = 2;
 
-const HEADER_LEN: u32 = 14;
+pub(super) const HEADER_LEN: u32 = 14;
 const TAG_LEN: u32 = 4;
-const TYPE_OFFSET: u32 = 12;
+pub(super) const TYPE_OFFSET: u32 = 12;
 
 /// Ethertypes, from IEEE 802 numbers (IANA).
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
 

@@ -13,10 +13,10 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
-const IPV4_LEN: u32 = 20;
-const IPV6_LEN: u32 = 40;
+pub(super) const IPV4_LEN: u32 = 20;
+pub(super) const IPV6_LEN: u32 = 40;
 /// "More fragments" and the fragment offset of IPv4 (RFC 791).
-const IPV4_FRAGMENT: u16 = 0x3fff;
+pub(super) const IPV4_FRAGMENT: u16 = 0x3fff;
 /// Fragment offset and "more fragments" of the IPv6 fragment header (RFC 8200, 4.5).
 const IPV6_FRAGMENT: u16 = 0xfff9;
 

@@ -6,10 +6,12 @@
 
 mod ethernet;
 mod ip;
+mod plain;
 mod tcp;
 
 pub use ethernet::{Link, VLAN_TAGS_MAX, link};
 pub use ip::{PROTO_TCP, segment};
+pub use plain::plain;
 pub use tcp::{Tcp, flags};
 
 use crate::addr::{Addr, Family};
@@ -80,10 +82,13 @@ impl Segment {
     #[inline(always)]
     pub fn header(&self, bytes: &impl Bytes) -> Result<Tcp, Stop> {
         let tcp = Tcp(bytes.load(self.tcp).ok_or(Stop::Unparseable)?);
-        if tcp.header_len() < Tcp::LEN || self.tcp + tcp.header_len() > self.end {
-            return Err(Stop::Unparseable);
-        }
-        Ok(tcp)
+        if self.holds(&tcp) { Ok(tcp) } else { Err(Stop::Unparseable) }
+    }
+
+    /// Returns whether the length in a TCP header is possible here.
+    #[inline(always)]
+    const fn holds(&self, tcp: &Tcp) -> bool {
+        tcp.header_len() >= Tcp::LEN && self.tcp + tcp.header_len() <= self.end
     }
 
     /// Returns the source address.

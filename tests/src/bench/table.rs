@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Cost, Hook};
 
+/// Whether the kernel reads its clock around every run of a program.
+const TIMED: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
 /// Returns the costs as a table.
 #[must_use]
 pub fn table(costs: &[Cost]) -> String {
@@ -15,6 +18,9 @@ pub fn table(costs: &[Cost]) -> String {
         let mark = if cost.is_as_wanted() { "" } else { "  missed" };
         writeln!(out, "{:32} {:>10.1} {:>7.2} {wanted:>8}{mark}", cost.path, cost.ns, cost.ratio)
             .expect("a string takes everything");
+    }
+    if std::fs::read_to_string(TIMED).is_ok_and(|value| value.trim() != "0") {
+        out += "kernel.bpf_stats_enabled is on: the kernel times every run, which flatters the ratios.\n";
     }
     out
 }

@@ -8,6 +8,7 @@ mod interface;
 mod interfaces;
 mod link;
 mod load;
+pub mod local;
 mod netlink;
 pub mod offsets;
 mod opening;

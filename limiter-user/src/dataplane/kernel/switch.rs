@@ -4,7 +4,7 @@ use aya::maps::{LpmTrie, MapData, lpm_trie::Key};
 use limiter_common::{addr::Addr, map::ClassOf, names, policy::Policy};
 
 use super::tables::{Owned, capacity, failed};
-use crate::{dataplane::DataplaneError, policy::Compiled};
+use crate::{clock::Now, dataplane::DataplaneError, policy::Compiled};
 
 /// `BPF_F_NO_PREALLOC`, which tries must have.
 const NO_PREALLOC: u32 = 1;
@@ -38,6 +38,8 @@ impl Placed {
                 .map_err(failed("TRIES", "inserting a prefix"))?;
         }
         let mut policy = compiled.policy.clone();
+        let prefixes = compiled.prefixes.iter().map(|prefix| (prefix.addr, prefix.prefix_len));
+        policy.index(Now::read().monotonic_ns, prefixes);
         policy.trie_slot = slot.ok_or_else(|| DataplaneError::Map {
             map: "TRIES",
             operation: "finding a free slot",

@@ -5,14 +5,13 @@
 //! comes into force at the time that `CONTROL` tells.
 
 use std::{
-    collections::BTreeSet,
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, ArrayOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use limiter_common::{
     addr::{Addr, Family},
@@ -24,6 +23,7 @@ use limiter_common::{
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 
+use super::local::LocalAddresses;
 use super::switch::{Placed, Prepared, TrieSlots};
 
 use crate::{
@@ -45,7 +45,7 @@ pub(super) struct Tables {
     slots: TrieSlots,
     ports: Array<MapData, PortHints>,
     guarded: Box<PortHints>,
-    local: HashMap<MapData, Addr, u32>,
+    local: LocalAddresses,
     totals: Array<MapData, Total>,
     connections: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counters>,
@@ -83,7 +83,7 @@ impl Tables {
             slots: TrieSlots::default(),
             ports: take(ebpf, "PORTS")?,
             guarded: no_ports()?,
-            local: take(ebpf, "LOCAL_ADDRESSES")?,
+            local: LocalAddresses::new(take(ebpf, "LOCAL_ADDRESSES")?),
             totals: take(ebpf, "TOTALS")?,
             connections: take(ebpf, "CLASS_CONNECTIONS")?,
             counters: take(ebpf, "COUNTERS")?,
@@ -99,6 +99,7 @@ impl Tables {
     /// Goes on with what an earlier daemon left in the maps.
     pub(super) fn inherit(&mut self, slots: &[u32]) -> Owned<()> {
         self.slots.in_use = slots.to_vec();
+        self.local.inherit().map_err(failed("LOCAL_ADDRESSES", "reading"))?;
         *self.guarded = self.ports.get(&0, 0).map_err(failed("PORTS", "reading"))?;
         self.said = self.control.get(&0, 0).map_err(failed("CONTROL", "reading"))?;
         Ok(())
@@ -179,16 +180,7 @@ impl Tables {
 
     /// Makes the set of own addresses this one.
     pub(super) fn set_local_addresses(&mut self, addresses: &[IpAddr]) -> Owned<()> {
-        let wanted: BTreeSet<Addr> = addresses.iter().copied().map(Addr::from).collect();
-        let present: BTreeSet<Addr> =
-            self.local.keys().collect::<Result<_, _>>().map_err(failed("LOCAL_ADDRESSES", "listing"))?;
-        for addr in wanted.difference(&present) {
-            self.local.insert(addr, 1, 0).map_err(failed("LOCAL_ADDRESSES", "inserting"))?;
-        }
-        for addr in present.difference(&wanted) {
-            self.local.remove(addr).map_err(failed("LOCAL_ADDRESSES", "removing"))?;
-        }
-        Ok(())
+        self.local.set(addresses).map_err(failed("LOCAL_ADDRESSES", "writing"))
     }
 
     /// Sums the counters of the first `services` and `classes` over all CPUs.

@@ -1,0 +1,66 @@
+//! Classes noted in the entries of known sources.
+
+use crate::names;
+
+/// How the class of one source is noted in its entry.
+///
+/// A note holds for one trie and one source: it is mixed with the stamp of the trie, so that a
+/// switch of policies ends all notes at once, and with the hash of the source, so that one which
+/// came into an entry just as it was recycled for another key is no note there. Nothing is noted
+/// of a source whose class does not follow from it, since a prefix lies within it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassNote(u64);
+
+impl ClassNote {
+    /// Resolution of stamps: their lower bits are those of the class. No two tries are made so fast.
+    const STAMP_NS: u64 = names::CLASSES as u64;
+
+    /// Returns the stamp of a trie that was made at this time.
+    #[must_use]
+    pub const fn stamp(made_at_ns: u64) -> u64 {
+        made_at_ns & !(Self::STAMP_NS - 1)
+    }
+
+    /// Returns what notes of a source with this hash are made with, while a trie is in force.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(stamp: u64, hash: u64) -> Self {
+        Self(stamp ^ hash)
+    }
+
+    /// Returns the note of a class.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(self, class: u32) -> u64 {
+        self.0 ^ class as u64
+    }
+
+    /// Returns the class in a note, if it is one of this trie and source.
+    #[inline(always)]
+    #[must_use]
+    pub const fn class_in(self, note: u64) -> Option<u32> {
+        let class = note ^ self.0;
+        if class < Self::STAMP_NS { Some(class as u32) } else { None }
+    }
+}
+
+const _: () = assert!(ClassNote::STAMP_NS.is_power_of_two());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A note is one of its own trie and source only, and an entry without a note has none.
+    #[test]
+    fn a_note_ends_with_its_trie() {
+        let (stamp, hash) = (ClassNote::stamp(1_000_000), 0x1234_5678_9abc_def0);
+        let later = ClassNote::stamp(1_000_000 + ClassNote::STAMP_NS);
+        for class in 0..u32::try_from(names::CLASSES).unwrap() {
+            let note = ClassNote::new(stamp, hash);
+            assert_eq!(note.class_in(note.of(class)), Some(class));
+            assert_eq!(ClassNote::new(later, hash).class_in(note.of(class)), None);
+            assert_eq!(ClassNote::new(stamp, !hash).class_in(note.of(class)), None);
+            assert_eq!(note.class_in(0), None);
+        }
+    }
+}
