@@ -29,6 +29,8 @@ const OTHER: u16 = 8080;
 const RESYNC_TIME: Duration = Duration::from_secs(30);
 /// What 100,000 entries may add to the memory of the daemon: 200 bytes each.
 const GROWTH_MAX_KIB: u64 = 20 * 1_024;
+/// What the daemon may take with them.
+const RESIDENT_MAX_KIB: u64 = 50 * 1_024;
 
 /// Accepts and closes what comes to `port` while `work` runs.
 fn accepting<T: Send>(bed: &Bed, port: u16, work: impl FnOnce() -> T + Send) -> T {
@@ -225,5 +227,6 @@ fn entries_are_lean() {
         told(&daemon),
         events(&daemon, "lost")
     );
+    assert!(after < RESIDENT_MAX_KIB, "{after} KiB");
     assert!(after - before < GROWTH_MAX_KIB, "{before} KiB before, {after} KiB after");
 }
