@@ -8,6 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The third word of a v4-mapped address, `::ffff:0:0/96`, as it lies in memory.
 const V4_MAPPED_BE: u32 = 0xffff_u32.to_be();
 
+/// Bits that an IPv4 prefix has before its own in the common key space.
+pub const V4_OFFSET: u32 = 96;
+
 /// An odd constant with well mixed bits (the golden ratio in 64 bits), for hashing.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 

@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    addr::{Addr, Family},
+    addr::{Addr, Family, V4_OFFSET},
     names,
     note::ClassNote,
 };
@@ -17,8 +17,6 @@ use crate::{
 const V4_BLOCK_BITS: u32 = 20;
 /// Blocks of IPv6 addresses are /16: 8 KiB.
 const V6_BLOCK_BITS: u32 = 16;
-/// Bits of an address before those of IPv4.
-const V4_OFFSET: u32 = 96;
 /// The prefix of all IPv4 addresses.
 const V4_MAPPED: Addr = Addr::from_v4_be(0);
 

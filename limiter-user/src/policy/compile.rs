@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use limiter_common::{
-    addr::Addr,
+    addr::{Addr, V4_OFFSET},
     limits::{Limits, Service as ServiceFlags},
     map::ClassOf,
     names,
@@ -17,9 +17,6 @@ use zerocopy::FromZeros;
 
 use super::{CompileError, Ids, Names, RuntimeRules, Table, lookup};
 use crate::config::{Class, ClassTreatment, Config, Mode, QuotaSetting, RefuseWith, Service};
-
-/// Bits that an IPv4 prefix has before its own in the common key space.
-const V4_OFFSET: u32 = 96;
 
 /// Everything that a policy is made of.
 #[derive(Clone, Copy, Debug)]

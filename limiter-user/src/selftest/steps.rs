@@ -16,7 +16,7 @@ use super::{
     counters::Counters,
     dialogue::{self, Broken, Manner},
     place::{Link, Network, Place},
-    report::{Drops, Outcome, Report, Step},
+    report::{Outcome, Report, Step},
     sink::{self, SMTP},
     wait_for,
 };
@@ -111,9 +111,11 @@ fn step(
     let Err(Broken { at, error }) = ended else {
         return Ok(Step { name, outcome: Outcome::Ok, took_ms, detail: done.to_owned() });
     };
-    let seen = |drops: &Option<Vec<Drops>>| drops.as_deref().is_none_or(|drops| !drops.is_empty());
-    let kernel = || Counters::read(plan.metrics).kernel_since(&before);
-    let drops = wait_for(WITNESS_TIME, || Some(kernel()).filter(seen)).unwrap_or_else(kernel);
+    let mut drops = None;
+    wait_for(WITNESS_TIME, || {
+        drops = Counters::read(plan.metrics).kernel_since(&before);
+        drops.as_deref().is_none_or(|drops| !drops.is_empty()).then_some(())
+    });
     let detail = format!("no {at}: {error}; {}", explain(way, port, drops.as_deref()));
     let detail = detail.replacen("no the ", "no ", 1);
     Ok(Step { name, outcome: Outcome::Failed, took_ms, detail })

@@ -7,6 +7,7 @@ use limiter_common::gcra::Quota;
 use limiter_common::limits::{Limits, Service};
 use limiter_common::map::{ClassOf, SourceKey};
 use limiter_common::names;
+use limiter_common::policy::CLASS_LOCAL;
 
 use super::Hook;
 use crate::fixture::{Fixture, Rules, now_ns};
@@ -21,7 +22,7 @@ const UNGUARDED_PORT: u16 = 22;
 const LIMIT: u32 = 20;
 /// A class that is exempt, and that of the host itself.
 const PROXY: u8 = 4;
-const LOCAL: u8 = 1;
+const LOCAL: u8 = CLASS_LOCAL as u8;
 const MINUTE_NS: u64 = 60_000_000_000;
 
 const SERVER_V4: &str = "198.51.100.1";

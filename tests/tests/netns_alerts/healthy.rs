@@ -9,7 +9,7 @@ use limiter_tests::mail::{DOMAIN, POSTFIX, Postfix};
 use limiter_tests::process::Process;
 use limiter_tests::record::{PROMTOOL, Recorder, Recording};
 use limiter_tests::veth::{Bed, Client};
-use limiter_tests::{require, wait};
+use limiter_tests::{require, scene, wait};
 
 /// Sessions of each of the two clients.
 const SESSIONS: u64 = 5_000;
@@ -19,16 +19,9 @@ const PARALLEL: usize = 10;
 const SESSIONS_TIME: Duration = Duration::from_mins(8);
 /// How long Postfix may take to notice that clients have gone.
 const CLOSE_TIME: Duration = Duration::from_secs(20);
-/// The policy: limits with room for good clients.
-const CONFIG: &str = "\
-mode = \"enforce\"
-interfaces = [\"srv0\", \"srv1\"]
-[[service]]
-name = \"smtp\"
-ports = [25]
-connections_per_source = 50
-connections_total = 500
-";
+/// Limits with room for good clients: what each may have open, and what the service may.
+const LIMIT: usize = 50;
+const CEILING: &str = "connections_total = 500\n";
 
 /// What a healthy run counts none of, at any time.
 const NEVER: [&str; 8] = [
@@ -75,7 +68,7 @@ fn a_healthy_run_pages_nobody() {
     require!(host::BED, DAEMON, POSTFIX, PROMTOOL, &[Requirement::Command("smtp-source", "postfix")]);
     let bed = Bed::plan().clients(2).build();
     let postfix = Postfix::start(&bed.server, &[("virtual_transport", "discard:")]);
-    let daemon = Daemon::start(&bed.server, CONFIG);
+    let daemon = Daemon::start(&bed.server, &(scene::policy(2, LIMIT) + CEILING));
     let recorder = Recorder::start(&daemon);
     let (first, second) = (&bed.clients[0], &bed.clients[1]);
     let sources = [sessions(first, first.server_ipv4()), sessions(second, second.server_ipv6())];
