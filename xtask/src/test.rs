@@ -5,6 +5,7 @@
 //! Tests are compiled with debug assertions and without link-time optimisation,
 //! which would take 10 s per suite; the programs they start are release builds.
 
+mod failures;
 mod report;
 mod suites;
 
@@ -117,7 +118,8 @@ fn run_suite(
     }
     command.env("PATH", system_path());
     let started = Instant::now();
-    let outcome = report::run_and_count(&mut command)?;
+    let (outcome, failures) = report::run_and_count(&mut command)?;
+    report.keep(&suite.name, failures);
     report.add(&suite.name, outcome.took(started.elapsed()));
     step.done();
     Ok(())

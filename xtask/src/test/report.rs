@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::failures::Failures;
 use crate::error::{Error, Result};
 use crate::process::shown;
 use crate::terminal::{Paint, line, paint, seconds};
@@ -32,9 +33,8 @@ impl Outcome {
         Self { elapsed, ..self }
     }
 
-    /// Adds what one line of a test binary's output says.
-    fn count(&mut self, line: &str) {
-        let plain = without_colour(line);
+    /// Adds what one line of a test binary's output says, without colours.
+    fn count(&mut self, plain: &str) {
         if plain.starts_with("SKIP ") {
             self.skipped += 1;
         }
@@ -55,11 +55,17 @@ impl Outcome {
 #[derive(Default)]
 pub(crate) struct Report {
     rows: Vec<(String, Outcome)>,
+    failures: Vec<(String, Failures)>,
 }
 
 impl Report {
     pub(crate) fn add(&mut self, suite: &str, outcome: Outcome) {
         self.rows.push((suite.to_owned(), outcome));
+    }
+
+    /// Keeps what failed tests of a suite said for the end.
+    pub(crate) fn keep(&mut self, suite: &str, failures: Failures) {
+        self.failures.push((suite.to_owned(), failures));
     }
 
     pub(crate) fn passed(&self) -> u64 {
@@ -98,6 +104,9 @@ impl Report {
             total.elapsed += outcome.elapsed;
         }
         line(row("total", width, &total));
+        for (name, failures) in &self.failures {
+            failures.print(name);
+        }
     }
 }
 
@@ -114,17 +123,20 @@ fn row(name: &str, width: usize, outcome: &Outcome) -> String {
     format!("{name:width$}  {numbers}  {:>8}  {verdict}", seconds(outcome.elapsed))
 }
 
-/// Runs one `cargo test` and counts the tests it reports.
-pub(crate) fn run_and_count(command: &mut Command) -> Result<Outcome> {
+/// Runs one `cargo test`; counts the tests it reports, and keeps what failed ones say.
+pub(crate) fn run_and_count(command: &mut Command) -> Result<(Outcome, Failures)> {
     let start = |source| Error::Start { command: "cargo test".to_owned(), source };
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(start)?;
     let mut outcome = Outcome { ran: true, ..Outcome::default() };
+    let mut failures = Failures::default();
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut bytes = Vec::new();
         while reader.read_until(b'\n', &mut bytes).map_err(start)? > 0 {
             std::io::stdout().write_all(&bytes).ok();
-            outcome.count(String::from_utf8_lossy(&bytes).trim_end());
+            let plain = without_colour(String::from_utf8_lossy(&bytes).trim_end());
+            outcome.count(&plain);
+            failures.hear(&plain);
             bytes.clear();
         }
     }
@@ -133,7 +145,7 @@ pub(crate) fn run_and_count(command: &mut Command) -> Result<Outcome> {
     if !outcome.succeeded {
         line(format!("{} {}", paint(Paint::Bad, "failed:"), shown(command)));
     }
-    Ok(outcome)
+    Ok((outcome, failures))
 }
 
 /// Drops terminal escape sequences such as `ESC [ 3 2 m`.
@@ -161,9 +173,9 @@ mod tests {
         outcome.count(
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.02s",
         );
-        outcome.count(
+        outcome.count(&without_colour(
             "test result: \x1b[31mFAILED\x1b[0m. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
-        );
+        ));
         outcome.count("test gate::passes ... ok");
         outcome.count("SKIP gate::redirects: no veth (needs 5.9)");
         assert_eq!((outcome.passed, outcome.failed, outcome.skipped), (5, 1, 1));
