@@ -15,7 +15,8 @@ const RECENT_S: u64 = 60;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent {
     drops: BTreeMap<(u8, u8, u32), u64>,
-    listening: BTreeMap<u32, u32>,
+    /// What each listener had dropped at the last look, by inode; none before the first.
+    listening: Option<BTreeMap<u32, u32>>,
     dropped: BTreeMap<u16, u64>,
     grown: VecDeque<(u64, Growth)>,
 }
@@ -55,16 +56,19 @@ impl Recent {
 
     /// Takes in what listeners dropped so far.
     pub(super) fn listen(&mut self, listeners: &[Listener], now: Now) {
+        let drops = listeners.iter().map(|listener| (listener.inode, listener.drops)).collect();
+        let known = self.listening.replace(drops);
         for listener in listeners {
-            // A socket that is new to us tells its past.
-            let before = self.listening.insert(listener.inode, listener.drops).unwrap_or(listener.drops);
+            // What the first look finds is from before the witness; who comes later began with nothing.
+            let before = known
+                .as_ref()
+                .map_or(listener.drops, |known| known.get(&listener.inode).copied().unwrap_or_default());
             let packets = u64::from(listener.drops.saturating_sub(before));
             if packets > 0 {
                 *self.dropped.entry(listener.port).or_default() += packets;
                 self.grown.push_back((now.monotonic_s(), Growth::Listener { port: listener.port, packets }));
             }
         }
-        self.listening.retain(|inode, _| listeners.iter().any(|listener| listener.inode == *inode));
     }
 
     /// Returns how many packets the listeners of these ports dropped since the witness began.
@@ -118,16 +122,20 @@ mod tests {
         assert_eq!(minute(&recent), []);
     }
 
-    /// What a listener dropped before the witness saw it is not held against it.
+    /// What a listener dropped before the witness began is not held against it; what one dropped
+    /// that came later is, also if that was before anybody looked.
     #[test]
     fn listeners_begin_with_their_past() {
         let mut recent = Recent::default();
-        let listener =
-            |drops| Listener { port: 25, inode: 7, accept_queue: 0, syn_queue: 0, backlog: 8, drops };
+        let of =
+            |inode, port, drops| Listener { port, inode, accept_queue: 0, syn_queue: 0, backlog: 8, drops };
+        let listener = |drops| of(7, 25, drops);
         recent.listen(&[listener(100)], START);
         assert_eq!(recent.dropped_by(&[25]), 0);
         recent.listen(&[listener(104)], START.plus_s(5));
         assert_eq!((recent.dropped_by(&[25, 465]), recent.dropped_by(&[465])), (4, 0));
         assert_eq!(recent.minute(1, &[25], &Reasons::default()).listener_drops, 4);
+        recent.listen(&[listener(104), of(8, 587, 11)], START.plus_s(10));
+        assert_eq!((recent.dropped_by(&[25]), recent.dropped_by(&[587])), (4, 11));
     }
 }
