@@ -18,6 +18,7 @@
 //! | [`word`] | open and reserved connections of a source in one atomic word |
 //! | [`packet`] | from frame to TCP segment, without a pointer in sight |
 //! | [`reply`] | the reset that answers a refused SYN |
+//! | [`source_key`] | whom a count is of |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
 //! | [`note`] | classes noted in the entries of known sources |
@@ -48,6 +49,7 @@ pub mod packet;
 pub mod policy;
 pub mod reply;
 pub mod shortcuts;
+pub mod source_key;
 pub mod verdict;
 pub mod witness;
 pub mod word;

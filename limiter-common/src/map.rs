@@ -12,56 +12,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{addr::Addr, cell::CELLS, names, word::Word};
 
-pub use crate::doubt::FailOpen;
-
-/// Whom a connection is charged to: a source in a service.
-#[repr(C)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-pub struct SourceKey {
-    /// The address, masked to the source's prefix length.
-    pub addr: Addr,
-    /// The service id.
-    pub service: u32,
-}
-
-impl SourceKey {
-    /// Set in `service` of a key that stands for a service as a whole; no entry has such a key.
-    const WHOLE: u32 = 1 << 16;
-
-    /// Returns the key that stands for all sources of a service, in recounts and amendments.
-    #[must_use]
-    pub const fn whole(service: u32) -> Self {
-        Self { addr: Addr { words_be: [0; 4] }, service: service | Self::WHOLE }
-    }
-
-    /// Returns the service that this key stands for as a whole, if it does.
-    #[inline(always)]
-    #[must_use]
-    pub const fn as_whole(&self) -> Option<u32> {
-        if self.service & Self::WHOLE == 0 { None } else { Some(self.service & !Self::WHOLE) }
-    }
-
-    /// Returns the hash that tags the source's word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn hash(&self, seed: u64) -> u64 {
-        self.addr.hash(seed ^ ((self.service as u64) << 32))
-    }
-}
+pub use crate::{
+    doubt::FailOpen,
+    source_key::{Holder, SourceKey},
+};
 
 /// What is known of a source that has completed a handshake; value of `SOURCES`.
 #[repr(C)]

@@ -51,3 +51,9 @@ pub const fn counter_row(service: u32, class: u32, family: u32) -> u32 {
 pub const fn class_cell(service: u32, class: u32) -> u32 {
     (service & (SERVICES as u32 - 1)) * CLASSES as u32 + (class & (CLASSES as u32 - 1))
 }
+
+/// Returns service and class of a cell: what [`class_cell`] was asked for.
+#[must_use]
+pub const fn of_class_cell(cell: u32) -> (u32, u32) {
+    (cell / CLASSES as u32 % SERVICES as u32, cell % CLASSES as u32)
+}

@@ -5,7 +5,10 @@
 //! the removal of an entry nothing on this CPU comes in between.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use limiter_common::{event::Amendment, map::SourceKey};
+use limiter_common::{
+    event::Amendment,
+    map::{Holder, SourceKey},
+};
 use zerocopy::FromBytes as _;
 
 use crate::{packet::Frame, store};
@@ -32,8 +35,10 @@ pub fn run(ctx: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn carry_out(key: &SourceKey, delta: i32) {
-    if let Some(service) = key.as_whole() {
-        return store::correct_total(service, delta);
+    match key.holder() {
+        Holder::Service(service) => return store::correct_total(service, delta),
+        Holder::Class(service, class) => return store::correct_class(service, class, delta),
+        Holder::Source(_) => {}
     }
     let Some(source) = store::source(key) else { return };
     if delta == 0 {

@@ -1,8 +1,11 @@
-//! Fields of program contexts, each one access to the verifier, which turns it
-//! into the right load for the kernel it runs on.
+//! Fields of program contexts and of sockets, each one access to the verifier,
+//! which turns it into the right load for the kernel it runs on.
+
+use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::bpf_sock,
+    helpers::generated::bpf_skc_to_tcp_sock,
     programs::{SkBuffContext, SockOpsContext},
 };
 
@@ -22,6 +25,22 @@ pub fn socket_of_event(ctx: &SockOpsContext) -> *mut bpf_sock {
     let socket = unsafe { &raw const (*ctx.ops).__bindgen_anon_2 };
     // SAFETY: as above; the union holds nothing but that pointer.
     unsafe { socket.cast::<*mut bpf_sock>().read() }
+}
+
+/// Reads a member of a TCP socket; `None` of any other socket, and where the kernel has no such
+/// member: its offset is 0 then.
+#[inline(always)]
+pub fn tcp_member<T: Copy>(sk: *mut c_void, offset: u32) -> Option<T> {
+    if offset == 0 {
+        return None;
+    }
+    // SAFETY: the kernel holds the socket; the helper returns null for anything but a full TCP socket.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    // The verifier checks the offset against the type's member by name.
+    Some(read(tcp.cast::<u8>().wrapping_add(offset as usize).cast()))
 }
 
 /// Reads a field of an iterator's context, or of what it hands over.

@@ -4,10 +4,9 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use limiter_common::{ending::BRIEF_S, map::Charge};
 
-use crate::{clock, globals, store::SourceRef};
+use crate::{clock, context, globals, store::SourceRef};
 
 /// Bytes received of a client that sent none: `tcp_sock.bytes_received` counts the FIN as one (`tcp_rcv_nxt_update`).
 const BYTES_OF_A_FIN: u64 = 1;
@@ -25,17 +24,6 @@ pub fn note(sk: *mut c_void, source: &SourceRef, bits: u64) {
 /// Returns whether the client never sent anything; false where the kernel does not tell.
 #[inline(always)]
 fn is_silent(sk: *mut c_void) -> bool {
-    let offset = globals::bytes_received_offset();
-    if offset == 0 {
-        return false;
-    }
-    // SAFETY: the tracepoint hands over a live socket; the helper returns null for anything but a full TCP socket.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(sk) };
-    if tcp.is_null() {
-        return false;
-    }
-    let received = tcp.cast::<u8>().wrapping_add(offset as usize).cast::<u64>();
-    // SAFETY: the verifier checks the offset against the type's member by name.
-    let received = unsafe { received.read_volatile() };
-    received <= BYTES_OF_A_FIN
+    context::tcp_member::<u64>(sk, globals::bytes_received_offset())
+        .is_some_and(|received| received <= BYTES_OF_A_FIN)
 }

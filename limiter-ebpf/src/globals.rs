@@ -39,6 +39,10 @@ global!(
     backlog_offset, BACKLOG_OFFSET: u32
 );
 global!(
+    /// Offset of `sock_common.skc_flags`.
+    flags_offset, FLAGS_OFFSET: u32
+);
+global!(
     /// Offset of `tcp_sock.bytes_received`.
     bytes_received_offset, BYTES_RECEIVED_OFFSET: u32
 );

@@ -14,3 +14,4 @@ pub mod constant;
 pub mod context;
 pub mod opaque;
 pub mod seq;
+pub mod tcp_events;

@@ -5,7 +5,7 @@
 //! | `ingress` | XDP | refuses SYNs, and completing ACKs of sources at their limit, early |
 //! | `ingress_tc` | tc (TCX or clsact) | does the same where another XDP program owns the interface |
 //! | `gate` | `cgroup_skb/ingress` | admits or refuses the segment that completes a handshake: exact |
-//! | `charge` | `sock_ops` | counts a connection as it becomes established |
+//! | `charge` | `sock_ops` | counts a connection as it becomes established, takes it off as it ends |
 //! | `release` | `tp_btf/tcp_destroy_sock` | takes it off when the kernel destroys the socket |
 //! | `give_back` | `tp_btf/kfree_skb` | ends a reservation whose segment the kernel dropped |
 //! | `adopt` | `iter/tcp` | counts connections from before |
@@ -35,13 +35,14 @@ mod maps;
 mod netns;
 mod packet;
 mod rekey;
+mod release;
 mod reservation;
 mod reset;
 mod sockets;
 mod store;
 mod syn;
 
-use limiter_ebpf::{atomic, clock, context};
+use limiter_ebpf::{atomic, clock, context, tcp_events};
 
 use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_skb, classifier, sock_ops, xdp},
@@ -66,17 +67,21 @@ pub fn gate(ctx: SkBuffContext) -> i32 {
     gate::run(&ctx)
 }
 
-/// Counts a connection that has become established.
+/// Counts a connection that has become established, and takes it off as it ends.
 #[sock_ops]
 pub fn charge(ctx: SockOpsContext) -> u32 {
-    sockets::charge(&ctx);
+    match ctx.op() {
+        tcp_events::PASSIVE_ESTABLISHED => sockets::charge(&ctx),
+        tcp_events::STATE => release::follow(&ctx),
+        _ => {}
+    }
     1
 }
 
 /// Takes a connection off the counts.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn release(ctx: BtfTracePointContext) -> i32 {
-    sockets::release(&ctx);
+    release::run(ctx.arg(0));
     0
 }
 

@@ -1,13 +1,9 @@
 //! Does a socket belong to the network namespace that limiter guards? The
 //! programs on the cgroup and the tracepoints see every namespace of the host.
 
-use aya_ebpf::{
-    bindings::bpf_sock,
-    helpers::generated::{bpf_get_netns_cookie, bpf_skc_to_tcp_sock},
-    programs::SockOpsContext,
-};
+use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_get_netns_cookie, programs::SockOpsContext};
 
-use crate::globals;
+use crate::{context, globals};
 
 /// Returns whether the socket of a `sock_ops` event is ours.
 #[inline(always)]
@@ -25,15 +21,7 @@ pub fn is_listener_ours(sk: *mut bpf_sock) -> bool {
     if ours == 0 || net == 0 || cookie == 0 {
         return true;
     }
-    // SAFETY: the kernel holds the socket; the helper returns null for anything but a full TCP socket.
-    let tcp_sock = unsafe { bpf_skc_to_tcp_sock(sk.cast()) };
-    if tcp_sock.is_null() {
-        return false;
-    }
-    let net = tcp_sock.cast::<u8>().wrapping_add(net as usize).cast::<*const u8>();
-    // SAFETY: the verifier checks the offset against the type's member by name.
-    let net = unsafe { net.read_volatile() };
-    let cookie = net.wrapping_add(cookie as usize).cast::<u64>();
-    // SAFETY: as above; a socket's namespace outlives the socket.
-    unsafe { cookie.read_volatile() == ours }
+    // A socket's namespace outlives the socket.
+    context::tcp_member::<*const u8>(sk.cast(), net)
+        .is_some_and(|net| context::read(net.wrapping_add(cookie as usize).cast::<u64>()) == ours)
 }

@@ -11,7 +11,7 @@ use limiter_common::{
     word::{ONE_OPEN, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, classes, sockets, store};
+use crate::{account, atomic, classes, release, sockets, store};
 
 /// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
 const ATTEMPTS: u32 = 32;
@@ -41,7 +41,7 @@ pub fn run(storage: *mut Charge) {
     unsafe { (*storage).key = new.key };
     // SAFETY: as above.
     unsafe { (*storage).class = new.class };
-    sockets::take_off(&old, bits, |_| {});
+    release::take_off(&old, bits, |_| {});
     finish(storage, &new, bits, new_bits);
 }
 
@@ -99,7 +99,7 @@ fn finish(storage: *mut Charge, charge: &Charge, bits: u64, new_bits: u64) {
         return;
     }
     if new_bits & Charge::CHARGED != 0 {
-        sockets::take_off(charge, new_bits, |_| {});
+        release::take_off(charge, new_bits, |_| {});
     }
     atomic::store(state, Charge::RELEASED);
 }

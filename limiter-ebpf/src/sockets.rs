@@ -1,5 +1,5 @@
-//! The life of a connection: charge when it is established, release when the
-//! kernel destroys its socket, adopt when it was there before.
+//! The begin of a connection: charge when it is established, adopt when it was
+//! there before. Its end is in `release.rs`.
 //!
 //! The socket's storage remembers what was charged, and its state moves one
 //! way: nothing, charged, released. So each happens once per socket, however
@@ -7,29 +7,18 @@
 
 use core::{ffi::c_void, ptr};
 
-use aya_ebpf::{
-    helpers::generated::bpf_sk_storage_get,
-    programs::{BtfTracePointContext, SockOpsContext},
-};
+use aya_ebpf::{helpers::generated::bpf_sk_storage_get, programs::SockOpsContext};
 use limiter_common::{
     addr::Addr,
     map::{Charge, FailOpen, SourceKey},
-    names,
     policy::{Policy, UNGUARDED},
     word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{
-    account, atomic, classes, clock, context, endings, maps, netns, reservation, store, store::SourceRef,
-};
+use crate::{account, atomic, classes, clock, context, maps, netns, reservation, store, tcp_events};
 
-/// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
-const PASSIVE_ESTABLISHED: u32 = 5;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
-
-/// Compare-and-swaps on a socket's storage before giving up: a release and a move can meet, no more.
-const ATTEMPTS: u32 = 4;
 
 /// A connection that is about to be charged.
 pub struct Connection<'a> {
@@ -46,7 +35,7 @@ pub struct Connection<'a> {
 /// Charges a connection that a client has completed.
 #[inline(always)]
 pub fn charge(ctx: &SockOpsContext) {
-    if ctx.op() != PASSIVE_ESTABLISHED || !netns::is_event_ours(ctx) {
+    if !netns::is_event_ours(ctx) {
         return;
     }
     let Some(policy) = store::policy() else { return };
@@ -64,6 +53,7 @@ pub fn charge(ctx: &SockOpsContext) {
     let Some(storage) = create_storage(sk.cast()) else {
         return;
     };
+    tcp_events::ask(ctx, tcp_events::STATE_FLAG);
     // What the gate judged is charged as it was judged, by one policy from port to limit.
     let key = if let Some(taken) = reservation::convert(&connection.addr, u32::from(port)) {
         let began = Charge::began(clock::seconds(clock::now_ns()));
@@ -91,53 +81,6 @@ pub fn adopt(socket: *mut c_void, connection: &Connection<'_>) {
     if let Some(source) = store::source(&connection.key()) {
         source.note_accepted(clock::seconds(clock::precise_ns()));
     }
-}
-
-/// Releases a connection, whatever the policy says by now.
-#[inline(always)]
-pub fn release(ctx: &BtfTracePointContext) {
-    let sk: *mut c_void = ctx.arg(0);
-    // SAFETY: the tracepoint hands over a live socket; without the create flag nothing is made.
-    let storage = unsafe { bpf_sk_storage_get(charges(), sk, ptr::null_mut(), 0) }.cast::<Charge>();
-    if storage.is_null() {
-        return;
-    }
-    let state = state_of(storage);
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        attempt += 1;
-        let bits = atomic::load(state);
-        if bits & Charge::CHARGED == 0 {
-            return;
-        }
-        // Who moves a charge takes it off itself once it finds this (`rekey.rs`).
-        let moving = bits & Charge::MOVING;
-        if !atomic::swap(state, bits, Charge::RELEASED | moving) {
-            continue;
-        }
-        if moving == 0 {
-            // SAFETY: the storage lives as long as the socket; nobody writes to one that is released.
-            let charge = unsafe { storage.read_volatile() };
-            take_off(&charge, bits, |source| endings::note(sk, source, bits));
-        }
-        return;
-    }
-}
-
-/// Takes a connection off everything that `bits` say it is charged to; `before` sees its source
-/// while the connection still counts.
-#[inline(always)]
-pub fn take_off(charge: &Charge, bits: u64, before: impl FnOnce(&SourceRef)) {
-    if let Some(source) = store::source(&charge.key) {
-        before(&source);
-        source.add_to_word(ONE_OPEN.wrapping_neg());
-    }
-    if bits & Charge::IN_TOTAL != 0
-        && let Some(total) = store::total(charge.key.service)
-    {
-        atomic::add(total, ONE_OPEN.wrapping_neg());
-    }
-    add_to_class(charge.key.service, u32::from(charge.class), 1_u64.wrapping_neg());
 }
 
 impl Connection<'_> {
@@ -212,7 +155,7 @@ fn remember(
 
 #[inline(always)]
 pub fn add_to_class(service: u32, class: u32, delta: u64) {
-    if let Some(count) = maps::CLASS_CONNECTIONS.get_ptr_mut(names::class_cell(service, class)) {
+    if let Some(count) = store::class_connections(service, class) {
         atomic::add(count, delta);
     }
 }
@@ -224,7 +167,7 @@ pub fn state_of(storage: *mut Charge) -> *mut u64 {
 }
 
 #[inline(always)]
-fn charges() -> *mut c_void {
+pub fn charges() -> *mut c_void {
     (&raw const maps::CHARGES).cast_mut().cast()
 }
 

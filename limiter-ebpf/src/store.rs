@@ -11,6 +11,7 @@ use limiter_common::{
     addr::Addr,
     local,
     map::{FailOpen, Source, SourceKey, Total},
+    names,
     policy::{Policy, UNGUARDED},
     word::Word,
 };
@@ -73,6 +74,23 @@ pub fn total(service: u32) -> Option<*mut u64> {
 pub fn correct_total(service: u32, delta: i32) {
     if let Some(total) = total(service) {
         correct(total, delta);
+    }
+}
+
+/// Returns the count of a service's connections of one class.
+#[inline(always)]
+pub fn class_connections(service: u32, class: u32) -> Option<*mut u64> {
+    maps::CLASS_CONNECTIONS.get_ptr_mut(names::class_cell(service, class))
+}
+
+/// Adds `delta` to the connections of a class, unless that would take them below zero.
+#[inline(always)]
+pub fn correct_class(service: u32, class: u32, delta: i32) {
+    let Some(at) = class_connections(service, class) else { return };
+    let count = atomic::load(at);
+    if let Some(right) = count.checked_add_signed(i64::from(delta)) {
+        // As for a word: one that moves meanwhile is left to the next recount.
+        atomic::swap(at, count, right);
     }
 }
 

@@ -119,6 +119,7 @@ pub struct Fixture {
     local: LocalAddresses,
     sources: HashMap<MapData, SourceKey, Source>,
     totals: Array<MapData, Total>,
+    class_connections: Array<MapData, u64>,
     ports: Array<MapData, PortHints>,
     at_limit: Array<MapData, u32>,
     marked_services: Array<MapData, u32>,
@@ -186,6 +187,12 @@ impl Fixture {
     pub fn set_total(&mut self, service: u32, open: u32) {
         let total = Total { word: Word(u64::from(open)), ..Total::default() };
         self.totals.set(service, total, 0).expect("writing a total");
+    }
+
+    /// Returns how many connections of a class are counted.
+    #[must_use]
+    pub fn connections_of(&self, service: u32, class: u32) -> u64 {
+        self.class_connections.get(&names::class_cell(service, class), 0).expect("reading a count")
     }
 
     /// Marks a source as being at its limit, as the gate does.

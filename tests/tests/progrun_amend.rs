@@ -1,12 +1,13 @@
 //! Amendments: what the daemon changes in live entries, by way of a program.
 //!
-//! - the count of a source, and the total of a service: `counts_are_corrected`
+//! - the counts of a source, a service and a class: `counts_are_corrected`
 #![forbid(unsafe_code)]
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use limiter_common::event::Amendment;
 use limiter_common::limits::Service;
 use limiter_common::map::SourceKey;
+use limiter_common::policy::CLASS_DEFAULT;
 use limiter_tests::fixture::{Fixture, KERNEL, Rules};
 use limiter_tests::frame::Frame;
 use limiter_tests::require;
@@ -20,7 +21,7 @@ fn amend(fixture: &Fixture, amendments: &[Amendment]) {
     fixture.xdp("amend").test_run(options).expect("the program runs");
 }
 
-/// A source and a whole service are corrected by what is added, and never below zero.
+/// A source, a whole service and a class are corrected by what is added, and never below zero.
 #[test]
 fn counts_are_corrected() {
     require!(KERNEL);
@@ -42,4 +43,10 @@ fn counts_are_corrected() {
     assert_eq!(counts(&fixture), Some((3, 2)), "no count goes below zero");
     amend(&fixture, &[Amendment { key: whole, delta: 1 }, Amendment { key: source, delta: 1 }]);
     assert_eq!(counts(&fixture), Some((4, 3)));
+    let class = SourceKey::class(SMTP, CLASS_DEFAULT);
+    for (delta, left) in [(6, 6), (-2, 4), (-5, 4)] {
+        amend(&fixture, &[Amendment { key: class, delta }]);
+        assert_eq!(fixture.connections_of(SMTP, CLASS_DEFAULT), left, "corrected by {delta}");
+    }
+    assert_eq!(counts(&fixture), Some((4, 3)), "and nothing else");
 }

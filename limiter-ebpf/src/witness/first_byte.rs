@@ -4,47 +4,22 @@
 //! trip, which is the first acknowledgement of data. The time of the round trip
 //! is taken off. After that the connection costs nothing any more.
 
-use aya_ebpf::{helpers::generated::bpf_get_netns_cookie, programs::SockOpsContext};
-use limiter_common::{
-    addr::Addr,
-    witness::{FIRST_BYTE_BUCKETS, Flow, FlowKey, Tag, first_byte_bucket},
-};
-use limiter_ebpf::{atomic, clock, context};
+use aya_ebpf::programs::SockOpsContext;
+use limiter_common::witness::{FIRST_BYTE_BUCKETS, Flow, first_byte_bucket};
+use limiter_ebpf::{atomic, clock, context, tcp_events};
 
-use crate::{globals, maps, store};
-
-/// Events of `sock_ops` (`include/uapi/linux/bpf.h`).
-const PASSIVE_ESTABLISHED: u32 = 5;
-const ROUND_TRIP: u32 = 12;
-/// Asks for [`ROUND_TRIP`].
-const ROUND_TRIP_FLAG: u32 = 1 << 3;
-
-/// Follows a connection to its first byte.
-#[inline(always)]
-pub fn run(ctx: &SockOpsContext) {
-    match ctx.op() {
-        PASSIVE_ESTABLISHED => ask(ctx),
-        ROUND_TRIP => measure(ctx),
-        _ => {}
-    }
-}
-
-/// Asks to be told of the first round trip.
-#[inline(always)]
-fn ask(ctx: &SockOpsContext) {
-    // SAFETY: the context is that of the running program.
-    let cookie = unsafe { bpf_get_netns_cookie(ctx.ops.cast()) };
-    if cookie == globals::netns_cookie() && store::tag_of_client(ctx.local_port() as u16) != Tag::NONE {
-        let _unsupported = ctx.set_cb_flags((ctx.cb_flags() | ROUND_TRIP_FLAG) as i32);
-    }
-}
+use crate::{flow, maps};
 
 /// Notes the first round trip, and asks for no further ones.
 #[inline(always)]
-fn measure(ctx: &SockOpsContext) {
+pub fn measure(ctx: &SockOpsContext) {
+    // The witness of another namespace may have asked: the flags of a socket are everybody's.
+    if !flow::is_ours(ctx) {
+        return;
+    }
     let now_ns = clock::precise_ns();
-    let _unsupported = ctx.set_cb_flags((ctx.cb_flags() & !ROUND_TRIP_FLAG) as i32);
-    let Some(flow) = maps::FLOWS_LIVE.get_ptr_mut(key(ctx)) else {
+    tcp_events::ask_no_more(ctx, tcp_events::ROUND_TRIP_FLAG);
+    let Some(flow) = maps::FLOWS_LIVE.get_ptr_mut(flow::key(ctx)) else {
         return;
     };
     // SAFETY: a copy of a live entry.
@@ -83,28 +58,4 @@ fn note(tag: u8, elapsed_us: u64) {
 fn smoothed_us(ctx: &SockOpsContext) -> u32 {
     // SAFETY: a field of the context.
     context::read(unsafe { &raw const (*ctx.ops).srtt_us }) >> 3
-}
-
-/// Returns between whom the connection is.
-#[inline(always)]
-fn key(ctx: &SockOpsContext) -> FlowKey {
-    // The verifier admits word by word only, and the port is in the upper half of its word.
-    // SAFETY: a field of the context.
-    let port = context::read(unsafe { &raw const (*ctx.ops).remote_port });
-    // SAFETY: a field of the context.
-    let local = unsafe { (&raw const (*ctx.ops).local_ip6).cast::<u32>() };
-    // SAFETY: a field of the context.
-    let remote = unsafe { (&raw const (*ctx.ops).remote_ip6).cast::<u32>() };
-    FlowKey {
-        local: words(local),
-        remote: words(remote),
-        local_port: ctx.local_port() as u16,
-        remote_port: u16::from_be((port >> 16) as u16),
-    }
-}
-
-#[inline(always)]
-fn words(at: *const u32) -> Addr {
-    let word = |index: usize| context::read(at.wrapping_add(index));
-    Addr { words_be: [word(0), word(1), word(2), word(3)] }
 }

@@ -2,51 +2,82 @@
 //! and forgotten when TCP is done with them.
 //!
 //! From the state of the socket, not from its packets: a packet may meet a rule
-//! that drops it before anybody knows which socket it is for.
+//! that drops it before anybody knows which socket it is for. TCP tells of it by
+//! `sock_ops`, which a kernel runs everywhere; connections from before the
+//! witness are asked for nothing, and a tracepoint tells of their end.
 
-use aya_ebpf::programs::BtfTracePointContext;
-use limiter_common::witness::{Flow, FlowKey, IN, Lost, OUT, Tag};
-use limiter_ebpf::clock;
+use aya_ebpf::{
+    helpers::generated::bpf_get_netns_cookie,
+    programs::{BtfTracePointContext, SockOpsContext},
+};
+use limiter_common::{
+    addr::Addr,
+    witness::{Flow, FlowKey, IN, Lost, OUT, Tag},
+};
+use limiter_ebpf::{clock, context, tcp_events};
 
 use crate::{
-    maps,
+    globals, maps,
     socket::Socket,
     store::{self, NOEXIST},
 };
 
-/// `TCP_ESTABLISHED` and `TCP_CLOSE` (`include/net/tcp_states.h`).
-const ESTABLISHED: i32 = 1;
+/// `TCP_CLOSE` (`include/net/tcp_states.h`).
 const CLOSE: i32 = 7;
 /// Protocol number of TCP (IANA).
 const TCP: u16 = 6;
 
-/// Notes a connection that becomes established, and forgets one that is closed: every socket
-/// goes through that state before it is destroyed, and one that waits for late segments is another one.
+/// Notes a connection that has become established, if it is one that the witness looks at, and
+/// asks to be told of its end, and how long its server takes to speak.
 #[inline(always)]
-pub fn follow(ctx: &BtfTracePointContext) {
-    let state: i32 = ctx.arg(2);
-    if state != ESTABLISHED && state != CLOSE {
+pub fn begin(ctx: &SockOpsContext) {
+    if !is_ours(ctx) {
+        return;
+    }
+    let key = key(ctx);
+    let (tag, direction) = owner(&key);
+    if tag == Tag::NONE {
+        return;
+    }
+    insert(&key, Flow { established_ns: clock::precise_ns(), tag: tag.0, direction, spoken: 0, pad: [0; 5] });
+    let first_byte = if direction == IN { tcp_events::ROUND_TRIP_FLAG } else { 0 };
+    tcp_events::ask(ctx, tcp_events::STATE_FLAG | first_byte);
+}
+
+/// Forgets a connection that is closed: one that waits for late segments is no connection any more.
+#[inline(always)]
+pub fn end(ctx: &SockOpsContext) {
+    if tcp_events::is_close(ctx) && is_ours(ctx) {
+        let _unknown = maps::FLOWS_LIVE.remove(key(ctx));
+    }
+}
+
+/// Forgets a connection from before the witness: every socket is closed before it is destroyed.
+#[inline(always)]
+pub fn end_seeded(ctx: &BtfTracePointContext) {
+    if ctx.arg::<i32>(2) != CLOSE {
         return;
     }
     let socket = Socket(ctx.arg(0));
-    if socket.protocol() != TCP || !socket.is_ours() {
-        return;
-    }
-    if state == ESTABLISHED {
-        keep(&socket.key(), clock::precise_ns(), false);
-    } else {
+    if socket.protocol() == TCP && socket.is_ours() {
         let _unknown = maps::FLOWS_LIVE.remove(socket.key());
     }
 }
 
-/// Keeps a connection, if it is one that the witness looks at.
+/// Keeps a connection from before the witness, if it is one that it looks at.
 #[inline(always)]
-pub fn keep(key: &FlowKey, established_ns: u64, has_spoken: bool) {
+pub fn seed(key: &FlowKey, has_spoken: bool) {
     let (tag, direction) = owner(key);
-    if tag == Tag::NONE {
-        return;
+    if tag != Tag::NONE {
+        insert(
+            key,
+            Flow { established_ns: 0, tag: tag.0, direction, spoken: u8::from(has_spoken), pad: [0; 5] },
+        );
     }
-    let flow = Flow { established_ns, tag: tag.0, direction, spoken: u8::from(has_spoken), pad: [0; 5] };
+}
+
+#[inline(always)]
+fn insert(key: &FlowKey, flow: Flow) {
     if maps::FLOWS_LIVE.insert(key, flow, NOEXIST).is_err() && maps::FLOWS_LIVE.get_ptr(key).is_none() {
         store::lose(Lost::Flows);
     }
@@ -57,4 +88,35 @@ pub fn keep(key: &FlowKey, established_ns: u64, has_spoken: bool) {
 pub fn owner(key: &FlowKey) -> (Tag, u8) {
     let tag = store::tag_of_client(key.local_port);
     if tag == Tag::NONE { (store::tag_of_peer(key.remote, key.remote_port), OUT) } else { (tag, IN) }
+}
+
+/// Returns whether an event is of the network namespace that limiter guards.
+#[inline(always)]
+pub fn is_ours(ctx: &SockOpsContext) -> bool {
+    // SAFETY: the context is that of the running program.
+    unsafe { bpf_get_netns_cookie(ctx.ops.cast()) == globals::netns_cookie() }
+}
+
+/// Returns between whom the connection of an event is.
+#[inline(always)]
+pub fn key(ctx: &SockOpsContext) -> FlowKey {
+    // The verifier admits word by word only, and the port is in the upper half of its word.
+    // SAFETY: a field of the context.
+    let port = context::read(unsafe { &raw const (*ctx.ops).remote_port });
+    // SAFETY: a field of the context.
+    let local = unsafe { (&raw const (*ctx.ops).local_ip6).cast::<u32>() };
+    // SAFETY: a field of the context.
+    let remote = unsafe { (&raw const (*ctx.ops).remote_ip6).cast::<u32>() };
+    FlowKey {
+        local: words(local),
+        remote: words(remote),
+        local_port: ctx.local_port() as u16,
+        remote_port: u16::from_be((port >> 16) as u16),
+    }
+}
+
+#[inline(always)]
+fn words(at: *const u32) -> Addr {
+    let word = |index: usize| context::read(at.wrapping_add(index));
+    Addr { words_be: [word(0), word(1), word(2), word(3)] }
 }

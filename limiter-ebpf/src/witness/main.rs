@@ -4,10 +4,10 @@
 //! | program | hook | what it does |
 //! | --- | --- | --- |
 //! | `drops` | `tp_btf/kfree_skb` | counts packets that the kernel dropped, by reason |
-//! | `states` | `tp_btf/inet_sock_set_state` | keeps the connections that are live |
+//! | `connections` | `sock_ops` | keeps the connections that are live, times servers to their first byte |
 //! | `retransmits` | `tp_btf/tcp_retransmit_skb` | counts retransmissions |
-//! | `first_byte` | `sock_ops` | times servers from handshake to first byte |
 //! | `seed` | `iter/tcp` | notes connections from before |
+//! | `seeded_ends` | `tp_btf/inet_sock_set_state` | forgets those as they close |
 //! | `flows` | `iter/bpf_map_elem` | writes every live connection to its reader |
 #![no_std]
 #![no_main]
@@ -27,6 +27,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, sock_ops},
     programs::{BtfTracePointContext, SockOpsContext},
 };
+use limiter_ebpf::tcp_events;
 
 /// Counts a packet that the kernel dropped.
 #[btf_tracepoint(function = "kfree_skb")]
@@ -35,10 +36,10 @@ pub fn drops(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Notes connections that become established, and forgets those that are closed.
+/// Forgets a connection from before the witness.
 #[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn states(ctx: BtfTracePointContext) -> i32 {
-    flow::follow(&ctx);
+pub fn seeded_ends(ctx: BtfTracePointContext) -> i32 {
+    flow::end_seeded(&ctx);
     0
 }
 
@@ -49,10 +50,15 @@ pub fn retransmits(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Times a server from handshake to first byte.
+/// Follows a connection from its handshake to its end.
 #[sock_ops]
-pub fn first_byte(ctx: SockOpsContext) -> u32 {
-    first_byte::run(&ctx);
+pub fn connections(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        tcp_events::ACTIVE_ESTABLISHED | tcp_events::PASSIVE_ESTABLISHED => flow::begin(&ctx),
+        tcp_events::ROUND_TRIP => first_byte::measure(&ctx),
+        tcp_events::STATE => flow::end(&ctx),
+        _ => {}
+    }
     1
 }
 

@@ -55,7 +55,7 @@ pub static SAMPLED_AT: Array<u64, { names::SAMPLE_BUCKETS }> = Array::new();
 #[btf_map]
 pub static RETRANSMITS: HashMap<RetransmitKey, u64, RETRANSMIT_ROWS> = HashMap::new();
 
-/// Times to the first byte by tag. Written by `first_byte`.
+/// Times to the first byte by tag. Written by `connections`.
 #[btf_map]
 pub static FIRST_BYTES: Array<FirstBytes, TAGS> = Array::new();
 

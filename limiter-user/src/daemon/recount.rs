@@ -8,11 +8,12 @@ use std::collections::HashMap;
 
 use limiter_common::{
     event::SourceRecord,
-    map::{Charge, SourceKey},
+    map::{Holder, SourceKey},
     names,
     policy::Policy,
 };
 
+use super::charged::{Charged, is_open};
 use crate::{clock::Now, dataplane::Recount};
 
 /// Recounts that must agree on a source that did not move in between.
@@ -21,8 +22,9 @@ const AGREEING_WHEN_QUIET: u32 = 2;
 /// the time. A choice: were every third recount off by the same number, by
 /// chance, then that is one in half a million.
 const AGREEING_WHEN_BUSY: u32 = 12;
-/// Recounts that must agree on the total of a service that opens and closes connections all the
-/// time. A choice: it is the sum of many sources, so every second recount may be off by one.
+/// Recounts that must agree on the total of a service or one of its classes that opens and closes
+/// connections all the time. A choice: it is the sum of many sources, so every second recount may
+/// be off by one.
 const AGREEING_ON_A_BUSY_TOTAL: u32 = 60;
 /// How far back [`Recounts::since`] looks at least, once there is so much to look back on.
 pub const WINDOW_S: u64 = 10;
@@ -92,37 +94,35 @@ impl Recounts {
 
     /// Takes in a recount and returns the drift that it proves.
     pub fn take(&mut self, recount: Recount, now: Now) -> Vec<Drift> {
-        let mut charged: HashMap<SourceKey, u32> = HashMap::new();
-        let mut charged_in_total = [0_u32; names::SERVICES];
-        for charge in recount.charges.iter().filter(|charge| is_open(charge)) {
-            *charged.entry(charge.key).or_default() += 1;
-            if charge.state & Charge::IN_TOTAL != 0 {
-                charged_in_total[charge.key.service as usize % names::SERVICES] += 1;
-            }
-        }
+        let Charged { mut by_source, in_total, by_class } = Charged::of(&recount.charges);
         let mut suspects = HashMap::new();
-        for record in &recount.sources {
-            let charged = charged.remove(&record.key).unwrap_or_default();
-            self.compare(
-                &mut suspects,
-                record.key,
-                charged,
-                record.source.word.open(),
-                record.source.accepted,
-            );
+        let mut accepted = [0_u32; names::SERVICES];
+        for SourceRecord { key, source, .. } in &recount.sources {
+            let charged = by_source.remove(key).unwrap_or_default();
+            self.compare(&mut suspects, *key, charged, source.word.open(), source.accepted);
+            let accepted = &mut accepted[key.service as usize % names::SERVICES];
+            *accepted = accepted.wrapping_add(source.accepted);
         }
-        for (key, charged) in charged {
+        for (key, charged) in by_source {
             self.compare(&mut suspects, key, charged, 0, 0);
         }
-        for ((service, charged), total) in (0..).zip(charged_in_total).zip(&recount.totals) {
-            let of_service = recount.sources.iter().filter(|record| record.key.service == service);
-            let accepted = of_service.fold(0, |sum: u32, record| sum.wrapping_add(record.source.accepted));
+        for ((service, total), (charged, accepted)) in
+            (0..).zip(&recount.totals).zip(in_total.into_iter().zip(accepted))
+        {
             self.compare(&mut suspects, SourceKey::whole(service), charged, *total, accepted);
+        }
+        for ((cell, open), charged) in (0..).zip(&recount.classes).zip(by_class) {
+            let (service, class) = names::of_class_cell(cell);
+            let open = u32::try_from(*open).unwrap_or(u32::MAX);
+            let accepted = accepted[service as usize];
+            self.compare(&mut suspects, SourceKey::class(service, class), charged, open, accepted);
         }
         let drift = suspects
             .extract_if(|key, suspect| {
-                let when_busy =
-                    if key.as_whole().is_some() { AGREEING_ON_A_BUSY_TOTAL } else { AGREEING_WHEN_BUSY };
+                let when_busy = match key.holder() {
+                    Holder::Source(_) => AGREEING_WHEN_BUSY,
+                    Holder::Service(_) | Holder::Class(..) => AGREEING_ON_A_BUSY_TOTAL,
+                };
                 suspect.quiet >= AGREEING_WHEN_QUIET || suspect.agreeing >= when_busy
             })
             .map(|(key, suspect)| Drift { key, delta: suspect.difference() })
@@ -137,7 +137,7 @@ impl Recounts {
         drift
     }
 
-    /// Notes a source, or a whole service, whose count differs from its charges.
+    /// Notes a source, a whole service or one of its classes whose count differs from its charges.
     fn compare(
         &self,
         suspects: &mut HashMap<SourceKey, Suspect>,
@@ -249,11 +249,6 @@ impl Suspect {
     }
 }
 
-/// Returns whether a charge stands for an open connection.
-const fn is_open(charge: &Charge) -> bool {
-    charge.state & Charge::CHARGED != 0 && charge.state & Charge::RELEASED == 0
-}
-
 /// Returns what a source has accepted and refused.
 const fn counts(record: &SourceRecord) -> (u32, u32) {
     (record.source.accepted, record.source.refused)
@@ -264,7 +259,7 @@ mod tests {
     use std::net::IpAddr;
 
     use limiter_common::{
-        map::Source,
+        map::{Charge, Source},
         word::{ONE_OPEN, Word},
     };
 
@@ -285,6 +280,7 @@ mod tests {
             charges: vec![charge; charged],
             sources: vec![SourceRecord { key: key(), pad: 0, source }],
             totals: vec![],
+            classes: vec![],
         }
     }
 
@@ -365,5 +361,22 @@ mod tests {
             assert_eq!(recounts.take(with_total(2, n), START.plus_s(30)), vec![], "recount {n}");
         }
         assert_eq!(recounts.take(with_total(2, 99), START.plus_s(30)).len(), 1);
+    }
+    /// So does the count of a class, from the charges of that class.
+    #[test]
+    fn classes_drift_too() {
+        let with_class = |open| {
+            let mut classes = vec![0; names::SERVICES * names::CLASSES];
+            classes[names::class_cell(1, 4) as usize] = open;
+            let mut recount = Recount { classes, ..recount(2, 2, 9) };
+            recount.charges.iter_mut().for_each(|charge| charge.class = 4);
+            recount
+        };
+        let mut recounts = Recounts::default();
+        assert_eq!(recounts.take(with_class(5), START), vec![]);
+        let drift = Drift { key: SourceKey::class(1, 4), delta: -3 };
+        assert_eq!(recounts.take(with_class(5), START.plus_s(10)), vec![drift]);
+        assert_eq!(recounts.take(with_class(2), START.plus_s(20)), vec![], "two are charged");
+        assert_eq!(recounts.drift()[1], 3);
     }
 }

@@ -1,5 +1,7 @@
 //! What the daemon does every second and every ten.
 
+use limiter_common::map::Holder;
+
 use crate::{chain::chain, clock::Now, recorder::EventKind};
 
 use super::{Daemon, usage::Counts};
@@ -43,9 +45,14 @@ impl Daemon {
         }
         self.summary = self.recounts.summary(&self.compiled.policy);
         for drift in drifted {
-            let whole = drift.key.as_whole();
-            let service = self.compiled.names.service(whole.unwrap_or(drift.key.service));
-            let source = whole.map_or_else(|| self.source_name(drift.key), |_| "all".to_owned());
+            let names = &self.compiled.names;
+            let (service, source) = match drift.key.holder() {
+                Holder::Source(service) => (names.service(service), self.source_name(drift.key)),
+                Holder::Service(service) => (names.service(service), "all".to_owned()),
+                Holder::Class(service, class) => {
+                    (names.service(service), format!("class {}", names.class(class)))
+                }
+            };
             tracing::warn!(
                 service,
                 source,

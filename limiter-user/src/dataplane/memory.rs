@@ -99,11 +99,7 @@ impl Dataplane for Memory {
     fn connections(&self) -> Result<Vec<u64>, DataplaneError> {
         let world = self.world();
         world.check("connections")?;
-        let mut connections = vec![0; names::SERVICES * names::CLASSES];
-        for charge in &world.charges {
-            connections[names::class_cell(charge.key.service, u32::from(charge.class)) as usize] += 1;
-        }
-        Ok(connections)
+        Ok(world.connections())
     }
 
     fn fail_opens(&self) -> Result<Vec<(FailOpen, u64)>, DataplaneError> {
@@ -121,7 +117,7 @@ impl Dataplane for Memory {
         let sources = world.records();
         world.sources.retain(|_, source| !idle(source));
         let totals = (0_u32..).take(names::SERVICES).map(|service| world.total(service)).collect();
-        Ok(Recount { charges: world.charges.clone(), sources, totals })
+        Ok(Recount { charges: world.charges.clone(), sources, totals, classes: world.connections() })
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {

@@ -66,6 +66,8 @@ pub struct Recount {
     pub sources: Vec<SourceRecord>,
     /// The service totals as the packet path has them, by service id.
     pub totals: Vec<u32>,
+    /// Open connections by class as the packet path has them, by [`class_cell`](limiter_common::names::class_cell).
+    pub classes: Vec<u64>,
 }
 
 /// The policy that takes the place of another by itself, when nobody confirms that one in time.

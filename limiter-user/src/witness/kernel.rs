@@ -14,7 +14,9 @@ use anyhow::{Context as _, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, RingBuf},
-    programs::{BtfTracePoint, CgroupAttachMode, Iter, Program, ProgramError, SockOps},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, Iter, Program, ProgramError, SockOps, tp_btf::BtfTracePointLinkId,
+    },
 };
 use limiter_common::{
     addr::Addr,
@@ -32,9 +34,11 @@ use crate::{
 /// The programs, made by `cargo xtask build` and embedded by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("LIMITER_WITNESS_OBJECT"));
 
+/// The program that forgets connections from before the witness.
+const SEEDED_ENDS: &str = "seeded_ends";
 /// Programs on BTF tracepoints, with the tracepoint.
 const TRACEPOINTS: [(&str, &str); 3] =
-    [("states", "inet_sock_set_state"), ("drops", "kfree_skb"), ("retransmits", "tcp_retransmit_skb")];
+    [(SEEDED_ENDS, "inet_sock_set_state"), ("drops", "kfree_skb"), ("retransmits", "tcp_retransmit_skb")];
 /// Iterators, with what they iterate over.
 const ITERATORS: [(&str, &str); 2] = [("seed", "tcp"), ("flows", "bpf_map_elem")];
 /// Elements of `PORTS`: of this host, of others.
@@ -53,6 +57,8 @@ pub(super) struct Kernel {
     first_bytes: Array<MapData, FirstBytes>,
     lost: Array<MapData, u64>,
     flows: MapData,
+    /// While there are connections from before the witness: what tells of their ends.
+    seeded_ends: Option<BtfTracePointLinkId>,
     /// What this kernel's type information lacks.
     pub(super) missing: Vec<&'static str>,
 }
@@ -95,6 +101,7 @@ impl Kernel {
             first_bytes: take(&mut ebpf, "FIRST_BYTES")?,
             lost: take(&mut ebpf, "LOST")?,
             flows,
+            seeded_ends: None,
             ebpf,
             missing: offsets.missing,
         };
@@ -116,20 +123,23 @@ impl Kernel {
             let program: &mut Iter = self.program(name)?;
             program.load(target, &btf).with_context(|| format!("cannot load the program `{name}`"))?;
         }
-        let program: &mut SockOps = self.program("first_byte")?;
-        program.load().context("cannot load the program `first_byte`")
+        let program: &mut SockOps = self.program("connections")?;
+        program.load().context("cannot load the program `connections`")
     }
 
     fn attach(&mut self, cgroup: &std::path::Path) -> anyhow::Result<()> {
         for (name, _) in TRACEPOINTS {
             let program: &mut BtfTracePoint = self.program(name)?;
-            program.attach().with_context(|| format!("cannot attach the program `{name}`"))?;
+            let link = program.attach().with_context(|| format!("cannot attach the program `{name}`"))?;
+            if name == SEEDED_ENDS {
+                self.seeded_ends = Some(link);
+            }
         }
         let open = File::open(cgroup).with_context(|| format!("cannot open {}", cgroup.display()))?;
-        let program: &mut SockOps = self.program("first_byte")?;
+        let program: &mut SockOps = self.program("connections")?;
         program
             .attach(&open, CgroupAttachMode::Single)
-            .with_context(|| format!("cannot attach the program `first_byte` to {}", cgroup.display()))?;
+            .with_context(|| format!("cannot attach the program `connections` to {}", cgroup.display()))?;
         Ok(())
     }
 
@@ -140,6 +150,19 @@ impl Kernel {
         let link = program.attach().and_then(|id| program.take_link(id)).context(step)?;
         // Reading runs the iterator; it writes nothing.
         link.into_file().context(step)?.read_to_end(&mut Vec::new()).context(step)?;
+        Ok(())
+    }
+
+    /// Ends what every socket of the host pays for once no connection from before the witness is
+    /// left; `flows` are those that are live.
+    pub(super) fn leave_seeded(&mut self, flows: &[FlowRecord]) -> anyhow::Result<()> {
+        if flows.iter().any(|record| record.flow.established_ns == 0) {
+            return Ok(());
+        }
+        if let Some(link) = self.seeded_ends.take() {
+            let program: &mut BtfTracePoint = self.program(SEEDED_ENDS)?;
+            program.detach(link).context("cannot detach the program `seeded_ends`")?;
+        }
         Ok(())
     }
 

@@ -70,7 +70,8 @@ pub struct Witness {
     local: Vec<IpAddr>,
     silence: Silence,
     listeners: Vec<Listener>,
-    totals: Totals,
+    /// Totals of the last look; none before the first.
+    totals: Option<Totals>,
     recent: Recent,
     since: Option<Now>,
 }
@@ -186,13 +187,15 @@ impl Witness {
             return Ok(());
         }
         self.listeners = listeners::listeners()?;
-        self.totals = Totals::read()?;
+        self.totals = Some(Totals::read()?);
         self.recent.listen(&self.listeners, now);
-        if let Some(kernel) = &self.kernel {
+        if let Some(kernel) = &mut self.kernel {
+            let flows = kernel.flows()?;
+            kernel.leave_seeded(&flows)?;
             let watched = self.since.map_or(Duration::ZERO, |since| {
                 Duration::from_nanos(now.monotonic_ns.saturating_sub(since.monotonic_ns))
             });
-            self.silence = Silence::of(&kernel.flows()?, silent_after, watched, now);
+            self.silence = Silence::of(&flows, silent_after, watched, now);
         }
         Ok(())
     }
@@ -244,7 +247,7 @@ impl Witness {
     /// Returns those of a service's ports on which nobody listens; none before the first look.
     pub fn unheard<'a>(&'a self, ports: &'a [u16]) -> impl Iterator<Item = u16> + 'a {
         let heard = |port: &u16| self.listeners.iter().any(|listener| listener.port == *port);
-        let looked = !self.totals.interface_drops.is_empty();
+        let looked = self.totals.is_some();
         ports.iter().copied().filter(move |port| looked && !heard(port))
     }
 }

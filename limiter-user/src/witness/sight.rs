@@ -89,11 +89,10 @@ impl Witness {
     ///
     /// When the kernel does not tell.
     pub fn sight(&self, services: &[(String, u32, Vec<u16>)], names: &Names) -> anyhow::Result<Sight> {
-        let looked = !self.totals.interface_drops.is_empty();
         let mut sight = Sight {
             is_watching: self.kernel.is_some(),
-            totals: looked.then(|| self.totals.clone()),
-            queues: if looked { self.queues(services) } else { Vec::new() },
+            totals: self.totals.clone(),
+            queues: if self.totals.is_some() { self.queues(services) } else { Vec::new() },
             ..Sight::default()
         };
         let Some(kernel) = &self.kernel else {

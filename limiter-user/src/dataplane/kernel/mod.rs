@@ -181,7 +181,7 @@ impl Running {
         let idle = sources.iter().filter(|record| is_idle(record, idle_s, now));
         let removals: Vec<_> = idle.map(|record| Amendment { key: record.key, delta: 0 }).collect();
         self.amend(&removals)?;
-        Ok(Recount { charges, sources, totals: self.tables.totals()? })
+        Ok(Recount { charges, sources, totals: self.tables.totals()?, classes: self.tables.connections()? })
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {

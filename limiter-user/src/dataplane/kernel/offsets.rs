@@ -27,7 +27,7 @@ pub(crate) enum Need {
 }
 
 /// What the packet path needs.
-const WANTED: [Wanted; 9] = [
+const WANTED: [Wanted; 10] = [
     ("SNT_ISN_OFFSET", &[("tcp_request_sock", "snt_isn")], Need::Check),
     ("V6_DADDR_OFFSET", &[("sock_common", "skc_v6_daddr")], Need::Essential),
     ("NUM_OFFSET", &[("sock_common", "skc_num")], Need::Essential),
@@ -40,6 +40,7 @@ const WANTED: [Wanted; 9] = [
         Need::Check,
     ),
     ("BACKLOG_OFFSET", &[("sock", "sk_max_ack_backlog")], Need::Check),
+    ("FLAGS_OFFSET", &[("sock_common", "skc_flags")], Need::Check),
     ("BYTES_RECEIVED_OFFSET", &[("tcp_sock", "bytes_received")], Need::Check),
 ];
 

@@ -9,6 +9,7 @@ use limiter_common::{
     event::{Sample, SourceRecord},
     gcra,
     map::{Charge, Source, SourceKey},
+    names,
     policy::{CLASS_DEFAULT, UNGUARDED},
     verdict::{PassReason, Point, Verdict},
     word::{ONE_OPEN, Word},
@@ -94,6 +95,15 @@ impl World {
         let charged =
             |charge: &&Charge| charge.key.service == service && charge.state & Charge::IN_TOTAL != 0;
         u32::try_from(self.charges.iter().filter(charged).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns open connections by [`class_cell`](names::class_cell).
+    pub(super) fn connections(&self) -> Vec<u64> {
+        let mut connections = vec![0; names::SERVICES * names::CLASSES];
+        for charge in &self.charges {
+            connections[names::class_cell(charge.key.service, u32::from(charge.class)) as usize] += 1;
+        }
+        connections
     }
 
     pub(super) fn verdict(compiled: &Compiled, service: u32, facts: &Facts) -> Verdict {
