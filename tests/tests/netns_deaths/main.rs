@@ -5,12 +5,14 @@
 //! | [`closes`] | the peers close, in every order; nobody accepted it |
 //! | [`resets`] | RST in each state, and clients that hope to make room by it |
 //! | [`endings`] | SIGKILL, `ss -K`, time-outs, deleted namespaces |
+//! | [`untold`] | what the tracepoint does not tell of |
 //!
-//! Each test ends with recounts that find nothing to correct.
+//! Each test ends with recounts that find nothing to correct, or that correct what they should.
 
 mod closes;
 mod endings;
 mod resets;
+mod untold;
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
