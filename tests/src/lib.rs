@@ -49,6 +49,7 @@ pub mod screen;
 pub mod server;
 pub mod sock_ops;
 pub mod tc;
+pub mod usage;
 pub mod veth;
 pub mod wait;
 pub mod wire;

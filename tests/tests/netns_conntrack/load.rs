@@ -1,6 +1,5 @@
 //! More events than there is room for, connections as fast as they come, and what 100,000 entries cost.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::frame::{Frame, Tcp};
 use limiter_tests::netns::Namespace;
+use limiter_tests::usage::{cpu_time, resident_kib};
 use limiter_tests::veth::Bed;
 use limiter_tests::wire::Wire;
 use limiter_tests::{host, require, wait};
@@ -116,27 +116,6 @@ fn wait_agreement(daemon: &Daemon<'_>, bed: &Bed) -> Duration {
     })
 }
 
-/// What the threads of this name have used of a CPU.
-fn cpu_time(daemon: &Daemon<'_>, name: &str) -> Duration {
-    let tasks = format!("/proc/{}/task", daemon.process().pid());
-    let stats = fs::read_dir(&tasks).expect("the daemon runs").flatten();
-    let ticks = stats.filter_map(|task| {
-        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
-        let (comm, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-        let fields: Vec<u64> = rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-        // utime and stime, the 14th and 15th field of all, in hundredths of a second.
-        (comm == name).then(|| fields[11] + fields[12])
-    });
-    Duration::from_millis(10 * ticks.sum::<u64>())
-}
-
-fn resident_kib(daemon: &Daemon<'_>) -> u64 {
-    let path = format!("/proc/{}/status", daemon.process().pid());
-    let status = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
-}
-
 /// Events for which there was no room are counted and noted; a look at the table makes the figures right.
 #[test]
 fn an_overrun_is_mended() {
@@ -179,11 +158,13 @@ fn churn_is_kept_up_with() {
     wait_watching(&daemon);
     let mut costs = Vec::new();
     for port in [OTHER, SMTP] {
-        let (before, told_before) = (cpu_time(&daemon, "conntrack"), told(&daemon));
+        let (before, told_before) = (cpu_time(daemon.process(), Some("conntrack")), told(&daemon));
         let connections = accepting(&bed, port, || churn(&bed, port, SPAN));
         let agreed = wait_agreement(&daemon, &bed);
-        let (cost, told) =
-            (cpu_time(&daemon, "conntrack").saturating_sub(before), told(&daemon) - told_before);
+        let (cost, told) = (
+            cpu_time(daemon.process(), Some("conntrack")).saturating_sub(before),
+            told(&daemon) - told_before,
+        );
         println!(
             "port {port}: {connections} connections in {SPAN:?}, {} a second; {told} events taken in, {} lost; \
              {cost:?} of a CPU; right within {agreed:?}",
@@ -213,13 +194,16 @@ fn entries_are_lean() {
     let _server = greeter(&bed.server, SMTP);
     let daemon = Daemon::start(&bed.server, &config("25"));
     wait_watching(&daemon);
-    let before = resident_kib(&daemon);
-    let cpu_before = cpu_time(&daemon, "conntrack");
+    let before = resident_kib(daemon.process());
+    let cpu_before = cpu_time(daemon.process(), Some("conntrack"));
     let start = Instant::now();
     half_open(&bed, ENTRIES);
     let sent = start.elapsed();
     wait::until("all entries are known", RESYNC_TIME, || all_entries(&daemon, "smtp") >= u64::from(ENTRIES));
-    let (after, cost) = (resident_kib(&daemon), cpu_time(&daemon, "conntrack").saturating_sub(cpu_before));
+    let (after, cost) = (
+        resident_kib(daemon.process()),
+        cpu_time(daemon.process(), Some("conntrack")).saturating_sub(cpu_before),
+    );
     let per_second = f64::from(ENTRIES) / sent.as_secs_f64();
     println!(
         "{ENTRIES} connections at {per_second:.0} a second: {before} KiB before, {after} KiB after; {} events, {} lost; \
