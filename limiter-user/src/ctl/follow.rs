@@ -43,13 +43,16 @@ const CLEAR_REST: &str = "\x1b[J";
 /// Lines around the sources: above, what is wrong, the heading, the sum, and where the cursor stays.
 const OTHER_LINES: usize = 5;
 
-/// Shows refusals until the daemon ends.
+/// Shows refusals until somebody ends it, or the daemon ends.
 pub(super) async fn drops(client: &Client, output: &mut Output<'_>) -> Result<(), CommandError> {
     let mut lines = client.follow(protocol::DROPS, &DropsQuery { follow: true }).await?;
-    while let Some(refusal) = lines.next::<Refusal>().await? {
-        output.show_line(&refusal, Render::refusal)?;
-    }
-    Err(CommandError::Ended)
+    until_told(async {
+        while let Some(refusal) = lines.next::<Refusal>().await? {
+            output.show_line(&refusal, Render::refusal)?;
+        }
+        Err(CommandError::Ended)
+    })
+    .await
 }
 
 /// Shows the sources with most of something at every `every`, until somebody ends it.
@@ -61,12 +64,17 @@ pub(super) async fn top(
 ) -> Result<(), CommandError> {
     let mut view = View { output, by: query.by, every, last: None, away: None };
     view.begin()?;
-    let outcome = tokio::select! {
-        outcome = view.go_on(client, query) => outcome,
-        told = told_to_stop() => told.map_err(CommandError::Output),
-    };
+    let outcome = until_told(view.go_on(client, query)).await;
     view.end();
     outcome
+}
+
+/// Goes on until somebody ends it, which is no failure.
+async fn until_told(shown: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    tokio::select! {
+        outcome = shown => outcome,
+        told = told_to_stop() => told.map_err(CommandError::Output),
+    }
 }
 
 /// Waits for Ctrl-C, or another signal that ends a program.

@@ -8,6 +8,7 @@ use limiter_tests::metrics::Sample;
 use limiter_tests::process::Process;
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{LIMIT, RELEASE_TIME, SMTP, address, config, connect_to, fill, greeter, refused};
@@ -101,6 +102,8 @@ fn drops_show_refusals_as_they_happen() {
     assert_eq!(json!(seen), wanted, "{line}");
     let kept = daemon.ctl_json(&["drops"]);
     assert_eq!(kept["drops"].as_array().map(Vec::len), Some(2), "one sample for each source: {kept}");
+    following.signal(Signal::SIGINT);
+    assert!(following.wait_exit(FOLLOW_TIME).success(), "Ctrl-C is how it ends: {}", following.log());
     drop(held);
 }
 
