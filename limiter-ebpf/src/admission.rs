@@ -64,7 +64,7 @@ pub extern "C" fn try_admit(addr: *const Addr, place: u64) -> i32 {
     let Some(policy) = store::policy() else { return PASS };
     let mut place = Place::unpack(place);
     // The policy may have changed since the gate looked: what is judged here is judged by this one alone.
-    place.service = policy.service_of(place.port);
+    place.service = store::service_of(policy, place.port);
     if place.service == UNGUARDED {
         return PASS;
     }

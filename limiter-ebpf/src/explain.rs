@@ -32,7 +32,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
 fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
     let (segment, tcp) = ingress::walk(frame).ok()?;
     let policy = store::policy()?;
-    let service = policy.service_of(tcp.destination_port());
+    let service = store::service_of(policy, tcp.destination_port());
     let mut explanation = Explanation { service, revision: policy.revision, ..Explanation::default() };
     if service == UNGUARDED {
         return Some(explanation);

@@ -92,7 +92,7 @@ impl<'a> Arrival<'a> {
         // SAFETY: as above.
         let state = unsafe { (*sk).state };
         let policy = store::policy()?;
-        let service = policy.service_of(port);
+        let service = store::service_of(policy, port);
         if service == UNGUARDED || !netns::is_listener_ours(sk) {
             return None;
         }

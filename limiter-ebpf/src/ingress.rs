@@ -90,7 +90,7 @@ fn judge_ack<H: Hook>(ctx: &H, frame: &Frame<'_, H>, segment: &Segment, tcp: &Tc
     let Some(policy) = store::policy() else {
         return H::PASS;
     };
-    let service = policy.service_of(tcp.destination_port());
+    let service = store::service_of(policy, tcp.destination_port());
     if !policy.service(service).has(Service::ENFORCE | Service::RESET) {
         return H::PASS;
     }
@@ -121,7 +121,7 @@ impl<'a, H: Hook> Packet<'a, H> {
         let frame = Frame::new(ctx);
         let tcp = segment.header(&frame).ok()?;
         let policy = store::policy()?;
-        let service = policy.service_of(tcp.destination_port());
+        let service = store::service_of(policy, tcp.destination_port());
         (service != UNGUARDED).then_some(Self { ctx, frame, segment, tcp, policy, service })
     }
 

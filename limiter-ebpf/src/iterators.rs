@@ -68,7 +68,7 @@ fn adopt_one(ctx: *mut TcpContext) -> Option<()> {
     // SAFETY: as above.
     let port = unsafe { member(globals::num_offset()).cast::<u16>().read_volatile() };
     let policy = store::policy()?;
-    let service = policy.service_of(port);
+    let service = store::service_of(policy, port);
     if service == UNGUARDED {
         return None;
     }

@@ -21,10 +21,14 @@ use limiter_common::{
 /// `BPF_F_NO_PREALLOC`: memory is taken per entry, not for all of them at once.
 const NO_PREALLOC: usize = 1;
 
+/// A value of an inner map. The daemon makes inner maps without type information, and kernels before
+/// 6.2 take such a map only if the type here is no structure (`timer_off` in `bpf_map_meta_equal`).
+pub type Inner<T> = [T; 1];
+
 /// The policy in force, and the one that takes its place at the time that `CONTROL` tells. The
 /// daemon replaces an inner array whole, by one update of its slot.
 #[btf_map]
-pub static POLICIES: ArrayOfMaps<Array<Policy, 1>, { names::POLICY_SLOTS }> = ArrayOfMaps::new();
+pub static POLICIES: ArrayOfMaps<Array<Inner<Policy>, 1>, { names::POLICY_SLOTS }> = ArrayOfMaps::new();
 
 /// Which ports any policy guards. Written by the daemon, before and after it switches policies.
 #[btf_map]
@@ -33,7 +37,7 @@ pub static PORTS: Array<PortHints, 1> = Array::new();
 /// Prefixes to classes, one trie per slot; a policy names its slot. Written by the
 /// daemon while no policy names the slot, read-only afterwards.
 #[btf_map]
-pub static TRIES: ArrayOfMaps<LpmTrie<Addr, ClassOf, { names::PREFIXES }>, { names::TRIE_SLOTS }> =
+pub static TRIES: ArrayOfMaps<LpmTrie<Addr, Inner<ClassOf>, { names::PREFIXES }>, { names::TRIE_SLOTS }> =
     ArrayOfMaps::new();
 
 /// The host's own addresses, each in one of two buckets. Written by the daemon as they come and

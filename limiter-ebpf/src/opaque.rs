@@ -21,3 +21,25 @@ fn opaque_word(word: u32) -> u32 {
     unsafe { asm!("{0} = {0}", inout(reg) word, options(pure, nomem, nostack, preserves_flags)) };
     word as u32
 }
+
+/// Returns the same port, by an instruction that tells the verifier how large it is at most.
+///
+/// Kernels such as 6.1 know nothing of a value whose bytes were swapped, and the compiler leaves
+/// out every mask that changes nothing: an array of all ports is then out of bounds to them.
+#[inline(always)]
+pub fn bounded(port: u16) -> u16 {
+    let mut port = u64::from(port);
+    // SAFETY: it changes a register, and nothing of what is in it.
+    unsafe { asm!("{0} &= 65535", inout(reg) port, options(pure, nomem, nostack, preserves_flags)) };
+    port as u16
+}
+
+/// Returns 0, of which the compiler knows nothing: zeroes that it knows become a call of `memset`,
+/// whose frame takes 32 bytes of the stack on kernels before 6.8.
+#[inline(always)]
+pub fn zero() -> u64 {
+    let zero: u64;
+    // SAFETY: it sets a register.
+    unsafe { asm!("{0} = 0", out(reg) zero, options(pure, nomem, nostack, preserves_flags)) };
+    zero
+}

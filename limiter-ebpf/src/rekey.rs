@@ -28,7 +28,7 @@ pub fn run(storage: *mut Charge) {
     // SAFETY: a live value of the storage map. A charge is written to only by who moves it, and
     // should that be another CPU, the swap below fails.
     let old = unsafe { storage.read_volatile() };
-    let service = policy.service_of(old.port);
+    let service = store::service_of(policy, old.port);
     let key = SourceKey { addr: policy.source_of(old.addr), service };
     if key == old.key || !atomic::swap(state, bits, bits | Charge::MOVING) {
         return;

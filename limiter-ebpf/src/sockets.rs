@@ -40,7 +40,7 @@ pub fn charge(ctx: &SockOpsContext) {
     }
     let Some(policy) = store::policy() else { return };
     let port = ctx.local_port() as u16;
-    let service = policy.service_of(port);
+    let service = store::service_of(policy, port);
     // A policy that does not guard the port may have come into force since the gate.
     if service == UNGUARDED && !reservation::is_held() {
         return;

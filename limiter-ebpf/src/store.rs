@@ -16,6 +16,8 @@ use limiter_common::{
     word::Word,
 };
 
+use limiter_ebpf::opaque::{self, bounded};
+
 use crate::{account, atomic, clock, facts::Ruling, globals, maps};
 
 /// `BPF_NOEXIST`: create, never overwrite.
@@ -27,7 +29,7 @@ const EEXIST: i64 = -17;
 #[inline(always)]
 pub fn policy<'a>() -> Option<&'a Policy> {
     let index = 0;
-    let policy = maps::POLICIES.get_value(policy_slot(), &index);
+    let policy = maps::POLICIES.get_value(policy_slot(), &index).map(|[policy]| policy);
     if policy.is_none() {
         account::fail_open(FailOpen::NoPolicy);
     }
@@ -51,7 +53,13 @@ fn policy_slot() -> u32 {
 #[inline(always)]
 pub fn service_hint(port: u16) -> u32 {
     let slot = 0;
-    maps::PORTS.get(slot).map_or(UNGUARDED, |ports| u32::from(ports.service[usize::from(port)]))
+    maps::PORTS.get(slot).map_or(UNGUARDED, |ports| u32::from(ports.service[usize::from(bounded(port))]))
+}
+
+/// Returns the id of the service that a port belongs to, or [`UNGUARDED`].
+#[inline(always)]
+pub fn service_of(policy: &Policy, port: u16) -> u32 {
+    policy.service_of(bounded(port))
 }
 
 /// Returns whether an address is the host's own.
@@ -122,7 +130,18 @@ pub fn source(key: &SourceKey) -> Option<SourceRef> {
 /// Creates the entry of a source that has none; returns whether there is one then.
 #[inline(always)]
 pub fn create_source(key: &SourceKey) -> bool {
-    let fresh = Source { word: Word::idle(key.hash(globals::hash_seed())), ..Source::default() };
+    let zero = opaque::zero();
+    let fresh = Source {
+        word: Word::idle(key.hash(globals::hash_seed())),
+        tat_ns: zero,
+        accepted: zero as u32,
+        refused: zero as u32,
+        accepted_at_s: zero as u32,
+        over_limit_at_s: zero as u32,
+        silent: zero as u32,
+        brief: zero as u32,
+        class_note: zero,
+    };
     // SAFETY: key and value have the layout of the map's.
     let result = unsafe {
         bpf_map_update_elem(sources(), core::ptr::from_ref(key).cast(), (&raw const fresh).cast(), NOEXIST)

@@ -8,7 +8,7 @@ use limiter_common::{
     names,
     witness::{DropKey, DropSample, Endpoint, Lost, REASONS, Tag},
 };
-use limiter_ebpf::{atomic, clock};
+use limiter_ebpf::{atomic, clock, opaque::bounded};
 
 use crate::maps;
 
@@ -50,7 +50,7 @@ pub fn tag_of_peer(remote: Addr, remote_port: u16) -> Tag {
 #[inline(always)]
 fn tag_by_port(side: u32, port: u16) -> Tag {
     let ports: Option<&PortHints> = maps::PORTS.get(side);
-    ports.map_or(Tag::NONE, |ports| Tag(ports.service[usize::from(port)]))
+    ports.map_or(Tag::NONE, |ports| Tag(ports.service[usize::from(bounded(port))]))
 }
 
 /// Returns whether an address is this host's.
