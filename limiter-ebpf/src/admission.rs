@@ -22,8 +22,9 @@ use crate::{
     atomic, classes, clock, facts,
     facts::Ruling,
     gate::{DROP, PASS, RETRY},
-    globals, reservation, store,
-    store::SourceRef,
+    globals, reservation, source,
+    source::SourceRef,
+    store,
 };
 
 /// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
@@ -117,14 +118,14 @@ impl<'a> Candidate<'a> {
 
     #[inline(always)]
     fn admit(&self) -> i32 {
-        let found = store::source(&self.key);
+        let found = source::find(&self.key);
         let known = facts::of_source(self.limits, self.ceiling, self.place.service, found);
         let ruling = facts::judge(self.policy, self.place.service, self.limits, self.ceiling, &known);
         if ruling.verdict.is_refusal() {
             return self.conclude(ruling, found);
         }
         let Some(source) = found else {
-            if store::create_source(&self.key) {
+            if source::create(&self.key) {
                 return RETRY;
             }
             account::fail_open(FailOpen::SourcesFull);

@@ -11,7 +11,7 @@ use limiter_common::{
 };
 use zerocopy::FromBytes as _;
 
-use crate::{packet::Frame, store};
+use crate::{packet::Frame, source, store};
 use limiter_common::packet::Bytes as _;
 
 /// Carries out every amendment in the frame.
@@ -40,9 +40,9 @@ fn carry_out(key: &SourceKey, delta: i32) {
         Holder::Class(service, class) => return store::correct_class(service, class, delta),
         Holder::Source(_) => {}
     }
-    let Some(source) = store::source(key) else { return };
+    let Some(source) = source::find(key) else { return };
     if delta == 0 {
-        store::remove_if_idle(key, source);
+        source::remove_if_idle(key, source);
     } else {
         source.correct(delta);
     }

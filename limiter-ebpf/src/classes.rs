@@ -11,7 +11,7 @@ use limiter_common::{
 };
 use limiter_ebpf::opaque::opaque;
 
-use crate::{atomic, maps, store::SourceRef};
+use crate::{atomic, maps, source::SourceRef};
 
 /// Bits of an address key in a trie.
 const ADDR_BITS: u32 = 128;

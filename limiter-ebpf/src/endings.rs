@@ -6,7 +6,7 @@ use core::ffi::c_void;
 
 use limiter_common::{ending::BRIEF_S, map::Charge};
 
-use crate::{clock, context, globals, store::SourceRef};
+use crate::{clock, context, globals, source::SourceRef};
 
 /// Bytes received of a client that sent none: `tcp_sock.bytes_received` counts the FIN as one (`tcp_rcv_nxt_update`).
 const BYTES_OF_A_FIN: u64 = 1;

@@ -12,7 +12,7 @@ use limiter_common::{
     verdict::{PassReason, Point, Verdict},
 };
 
-use crate::{clock, facts, ingress, packet::Frame, store, syn};
+use crate::{clock, facts, ingress, packet::Frame, source, store, syn};
 
 /// Judges a SYN and writes an [`Explanation`] over the frame.
 #[inline(always)]
@@ -45,7 +45,7 @@ fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
         Verdict::Pass(PassReason::NotForUs)
     };
     let key = SourceKey { addr: policy.source_of(source), service };
-    let entry = store::source(&key);
+    let entry = source::find(&key);
     explanation.cell = verdict.cell(Point::Syn) as u32;
     explanation.class = judgement.class;
     explanation.known = u32::from(entry.is_some());

@@ -9,7 +9,7 @@ use limiter_common::{
     word::Word,
 };
 
-use crate::{atomic, clock, maps, store, store::SourceRef};
+use crate::{atomic, clock, maps, source::SourceRef, store};
 
 /// A verdict, and when it fell.
 #[derive(Clone, Copy)]

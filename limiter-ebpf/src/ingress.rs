@@ -16,7 +16,7 @@ use limiter_common::{
 
 use crate::{
     account, account::Subject, at_limit, at_limit::AtLimit, classes, facts, facts::Ruling, globals,
-    handshake, hook::Hook, packet::Frame, reset, store, syn,
+    handshake, hook::Hook, packet::Frame, reset, source, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -195,7 +195,7 @@ impl<'a, H: Hook> Packet<'a, H> {
             return H::PASS;
         };
         let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };
-        let source = store::source(&key);
+        let source = source::find(&key);
         let class = classes::of_source::<true>(self.policy, addr, self.service, source);
         let limits = self.policy.limits_of(self.service, class);
         let ceiling = facts::ceiling_of(self.policy, self.service, class);

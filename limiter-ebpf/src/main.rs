@@ -39,6 +39,7 @@ mod release;
 mod reservation;
 mod reset;
 mod sockets;
+mod source;
 mod store;
 mod syn;
 

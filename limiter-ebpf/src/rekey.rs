@@ -11,7 +11,7 @@ use limiter_common::{
     word::{ONE_OPEN, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, classes, release, sockets, store};
+use crate::{account, atomic, classes, release, sockets, source, store};
 
 /// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
 const ATTEMPTS: u32 = 32;
@@ -76,7 +76,7 @@ fn add_open(key: &SourceKey) -> bool {
     let mut attempt = 0;
     while attempt < ATTEMPTS {
         attempt += 1;
-        let Some(source) = store::source_or_create(key) else {
+        let Some(source) = source::find_or_create(key) else {
             account::fail_open(FailOpen::SourcesFull);
             return false;
         };

@@ -12,7 +12,7 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{helpers::generated::bpf_sk_storage_get, programs::SockOpsContext};
 use limiter_common::{map::Charge, word::ONE_OPEN};
 
-use crate::{atomic, context, endings, globals, sockets, store, store::SourceRef, tcp_events};
+use crate::{atomic, context, endings, globals, sockets, source, source::SourceRef, store, tcp_events};
 
 /// Bit of `sock.sk_flags`: no process has the socket any more (`SOCK_DEAD`, `include/net/sock.h`).
 const DEAD: u64 = 1;
@@ -66,7 +66,7 @@ pub fn run(sk: *mut c_void) {
 /// while the connection still counts.
 #[inline(always)]
 pub fn take_off(charge: &Charge, bits: u64, before: impl FnOnce(&SourceRef)) {
-    if let Some(source) = store::source(&charge.key) {
+    if let Some(source) = source::find(&charge.key) {
         before(&source);
         source.add_to_word(ONE_OPEN.wrapping_neg());
     }

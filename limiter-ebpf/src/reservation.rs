@@ -12,7 +12,7 @@ use limiter_common::{
     word::{ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{atomic, maps, store};
+use crate::{atomic, maps, source, store};
 
 /// Bits of the state below the sequence number.
 const SEQUENCE_SHIFT: u32 = 8;
@@ -67,7 +67,7 @@ pub fn convert(addr: &Addr, port: u32) -> Option<Taken> {
     let at = maps::RESERVATIONS.get_ptr_mut(0)?;
     let (reservation, bits) = take(at, Some((addr, port)))?;
     let key = reservation.key;
-    let source = store::source(&key)?;
+    let source = source::find(&key)?;
     source.add_to_word(RESERVED_TO_OPEN);
     if bits & Charge::IN_TOTAL != 0
         && let Some(total) = store::total(key.service)
@@ -106,14 +106,14 @@ fn give_back_once() -> Option<()> {
     {
         atomic::add(total, ONE_RESERVED.wrapping_neg());
     }
-    let source = store::source(&key)?;
+    let source = source::find(&key)?;
     if reservation.quota_interval_ns != 0 {
         atomic::add(source.tat(), reservation.quota_interval_ns.wrapping_neg());
     }
     source.add_to_word(ONE_RESERVED.wrapping_neg());
     if !source.is_proven() {
         // Only a completed handshake leaves an entry behind.
-        store::remove_if_idle(&key, source);
+        source::remove_if_idle(&key, source);
     }
     Some(())
 }

@@ -15,7 +15,7 @@ use limiter_common::{
     word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{account, atomic, classes, clock, context, maps, netns, reservation, store, tcp_events};
+use crate::{account, atomic, classes, clock, context, maps, netns, reservation, source, store, tcp_events};
 
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
@@ -66,7 +66,7 @@ pub fn charge(ctx: &SockOpsContext) {
         count(storage, &connection);
         connection.key()
     };
-    if let Some(source) = store::source(&key) {
+    if let Some(source) = source::find(&key) {
         source.note_accepted(clock::seconds(clock::now_ns()));
     }
 }
@@ -78,7 +78,7 @@ pub fn adopt(socket: *mut c_void, connection: &Connection<'_>) {
         return;
     };
     count(storage, connection);
-    if let Some(source) = store::source(&connection.key()) {
+    if let Some(source) = source::find(&connection.key()) {
         source.note_accepted(clock::seconds(clock::precise_ns()));
     }
 }
@@ -107,7 +107,7 @@ fn create_storage(socket: *mut c_void) -> Option<*mut Charge> {
 fn count(storage: *mut Charge, connection: &Connection<'_>) {
     let key = connection.key();
     let class = classes::of(connection.policy, connection.addr, connection.service);
-    let Some(source) = store::source_or_create(&key) else {
+    let Some(source) = source::find_or_create(&key) else {
         account::fail_open(FailOpen::SourcesFull);
         return;
     };

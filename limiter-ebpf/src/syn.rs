@@ -4,7 +4,7 @@ use limiter_common::{
     addr::Addr, decide::Known, gcra, map::SourceKey, names, policy::Policy, verdict::RefuseReason,
 };
 
-use crate::{atomic, classes, clock, facts, facts::Ruling, globals, maps, store, store::SourceRef};
+use crate::{atomic, classes, clock, facts, facts::Ruling, globals, maps, source, source::SourceRef};
 
 /// A verdict on a SYN, with what it rests on.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub struct Judgement {
 #[inline(always)]
 pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Judgement {
     let key = SourceKey { addr: policy.source_of(addr), service };
-    let source = store::source(&key);
+    let source = source::find(&key);
     let class = classes::of_source::<LIVE>(policy, addr, service, source);
     let limits = policy.limits_of(service, class);
     let ceiling = facts::ceiling_of(policy, service, class);

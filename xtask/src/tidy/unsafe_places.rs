@@ -34,6 +34,7 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/reset.rs", "a value of a per-CPU map"),
     ("limiter-ebpf/src/seq.rs", "output of an iterator"),
     ("limiter-ebpf/src/sockets.rs", "socket storage"),
+    ("limiter-ebpf/src/source.rs", "map values that other CPUs change"),
     ("limiter-ebpf/src/store.rs", "map values that other CPUs change"),
     ("limiter-ebpf/src/witness/drops.rs", "a map value that other CPUs change"),
     ("limiter-ebpf/src/witness/first_byte.rs", "fields of program contexts and of map values"),

@@ -1,0 +1,178 @@
+//! A source's entry, and what its words may become.
+//!
+//! It is created by whoever holds proof of a handshake and removed only after
+//! its word went from idle to a tombstone by compare-and-swap. Its tag tells an
+//! entry from one that was recycled for another key (`word.rs`).
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
+use limiter_common::{
+    map::{Source, SourceKey},
+    word::Word,
+};
+use limiter_ebpf::opaque;
+
+use crate::{atomic, clock, facts::Ruling, globals, maps, store};
+
+/// `BPF_NOEXIST`: create, never overwrite.
+const NOEXIST: u64 = 1;
+/// What the kernel answers then if the key is there.
+const EEXIST: i64 = -17;
+
+/// A source's entry, found under its key.
+#[derive(Clone, Copy)]
+pub struct SourceRef {
+    at: *mut Source,
+    hash: u64,
+}
+
+/// Returns the entry of a source, unless it is being removed.
+#[inline(always)]
+pub fn find(key: &SourceKey) -> Option<SourceRef> {
+    let hash = key.hash(globals::hash_seed());
+    let at = maps::SOURCES.get_ptr_mut(key)?;
+    let source = SourceRef { at, hash };
+    source.word().belongs_to(hash).then_some(source)
+}
+
+/// Creates the entry of a source that has none; returns whether there is one then.
+#[inline(always)]
+pub fn create(key: &SourceKey) -> bool {
+    let zero = opaque::zero();
+    let fresh = Source {
+        word: Word::idle(key.hash(globals::hash_seed())),
+        tat_ns: zero,
+        accepted: zero as u32,
+        refused: zero as u32,
+        accepted_at_s: zero as u32,
+        over_limit_at_s: zero as u32,
+        silent: zero as u32,
+        brief: zero as u32,
+        class_note: zero,
+    };
+    // SAFETY: key and value have the layout of the map's.
+    let result = unsafe {
+        bpf_map_update_elem(sources(), core::ptr::from_ref(key).cast(), (&raw const fresh).cast(), NOEXIST)
+    };
+    // Whoever comes second finds what the first one created.
+    result == 0 || result == EEXIST
+}
+
+/// Returns the entry of a source, created if need be; `None` if the map is full
+/// or the entry is being removed just now.
+#[inline(always)]
+pub fn find_or_create(key: &SourceKey) -> Option<SourceRef> {
+    if let Some(source) = find(key) {
+        return Some(source);
+    }
+    create(key);
+    find(key)
+}
+
+/// Removes the entry of a source if it holds nothing; returns whether it did.
+#[inline(always)]
+pub fn remove_if_idle(key: &SourceKey, source: SourceRef) -> bool {
+    let word = source.word();
+    if !word.is_idle() || !source.swap_word(word, word.tombstone()) {
+        return false;
+    }
+    // SAFETY: the key has the layout of the map's. The tombstone makes this CPU the only one that removes it.
+    unsafe { bpf_map_delete_elem(sources(), core::ptr::from_ref(key).cast()) };
+    true
+}
+
+#[inline(always)]
+fn sources() -> *mut c_void {
+    (&raw const maps::SOURCES).cast_mut().cast()
+}
+
+impl SourceRef {
+    /// Returns the word as it is at this moment.
+    #[inline(always)]
+    pub fn word(&self) -> Word {
+        Word(atomic::load(self.at.cast()))
+    }
+
+    /// Returns whether the entry still is this source's.
+    #[inline(always)]
+    pub fn is_alive(&self, word: Word) -> bool {
+        word.belongs_to(self.hash)
+    }
+
+    /// Replaces the word if it is still `expected`.
+    #[inline(always)]
+    pub fn swap_word(&self, expected: Word, new: Word) -> bool {
+        atomic::swap(self.at.cast(), expected.0, new.0)
+    }
+
+    /// Adds to the word. Only for a holder of an open or reserved connection:
+    /// while there is one, the entry can't be removed.
+    #[inline(always)]
+    pub fn add_to_word(&self, delta: u64) {
+        atomic::add(self.at.cast(), delta);
+    }
+
+    /// Adds `delta` to the open count, unless that would take it below zero.
+    #[inline(always)]
+    pub fn correct(&self, delta: i32) {
+        store::correct(self.at.cast(), delta);
+    }
+
+    /// Returns the cell of the arrival time.
+    #[inline(always)]
+    pub fn tat(&self) -> *mut u64 {
+        // SAFETY: a field of the entry.
+        unsafe { &raw mut (*self.at).tat_ns }
+    }
+
+    /// Returns the hash of the source.
+    #[inline(always)]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Returns the cell of the noted class.
+    #[inline(always)]
+    pub fn class_note(&self) -> *mut u64 {
+        // SAFETY: a field of the entry.
+        unsafe { &raw mut (*self.at).class_note }
+    }
+
+    /// Returns whether a connection of the source was ever accepted.
+    #[inline(always)]
+    pub fn is_proven(&self) -> bool {
+        // SAFETY: a field of the entry.
+        atomic::load_u32(unsafe { &raw const (*self.at).accepted }) != 0
+    }
+
+    /// Counts an accepted connection.
+    #[inline(always)]
+    pub fn note_accepted(&self, second: u32) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).accepted }, 1);
+        // SAFETY: a field of the entry. All writers write about the same time.
+        atomic::store_u32(unsafe { &raw mut (*self.at).accepted_at_s }, second);
+    }
+
+    /// Counts the end of a connection; `silent`: the client sent nothing, `brief`: it did not last.
+    #[inline(always)]
+    pub fn note_end(&self, silent: bool, brief: bool) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).silent }, u32::from(silent));
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).brief }, u32::from(brief));
+    }
+
+    /// Counts a connection that was refused, or would have been.
+    #[inline(always)]
+    pub fn note_refused(&self, ruling: Ruling) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
+        if ruling.verdict.is_over_own_limit() {
+            let second = clock::seconds(ruling.at_ns);
+            // SAFETY: a field of the entry. All writers write about the same time.
+            atomic::store_u32(unsafe { &raw mut (*self.at).over_limit_at_s }, second);
+        }
+    }
+}
