@@ -125,6 +125,7 @@ pub async fn run<O: Opening>(
     open: impl FnOnce(&Config) -> Result<O, DataplaneError>,
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<(), RunError> {
+    memory::keep_large_apart();
     let system = |step| move |source| RunError::System { step, source };
     let runtime = boot.config.runtime.clone();
     let access = Access::resolve(&runtime)?;
