@@ -5,7 +5,9 @@
 //! the mean. Rounds go through all paths in turn, so that whatever else the
 //! machine does falls on all of them alike; a path's cost is the median.
 
+pub mod flood;
 pub mod mail;
+pub mod report;
 
 mod paths;
 mod table;

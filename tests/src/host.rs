@@ -11,9 +11,10 @@ use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 
 /// Something a test cannot do without.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +181,16 @@ impl Drop for Cgroup {
         if let Err(e) = fs::remove_dir(&self.path) {
             eprintln!("removing {}: {e}", self.path.display());
         }
+    }
+}
+
+/// Keeps the calling thread on one CPU.
+pub fn stay_on(cpu: usize) {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu).expect("a CPU set holds the first CPUs");
+    if let Err(e) = sched_setaffinity(Pid::from_raw(0), &cpus) {
+        // A machine with one CPU does everything on it.
+        eprintln!("on any CPU, not on {cpu}: {e}");
     }
 }
 

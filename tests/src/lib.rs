@@ -7,12 +7,13 @@
 //! | [`bench`] | what each path through the programs costs |
 //! | [`netns`], [`veth`] | private namespaces on a real kernel, joined by veth pairs |
 //! | [`xdp`] | the smallest XDP programs, which a veth's other end needs |
+//! | [`generator`] | SYNs by the million, made in the kernel |
 //! | [`sock_ops`] | a foreign program that wants a cgroup for itself |
 //! | [`raw`], [`wire`] | handshakes in flight from addresses that no host owns |
 //! | [`scene`] | a mail port, a server that holds, one client: where most suites about the daemon play |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
-//! | [`daemon`], [`metrics`] | the real `limiterd` in a bed, and what it reports |
+//! | [`daemon`], [`metrics`], [`memory`] | the real `limiterd` in a bed, what it reports and what it takes |
 //! | [`disk`] | a disk under the state directory that is full, or read-only |
 //! | [`record`] | what Prometheus would have seen of a run, and the alerts that fire on it |
 //! | [`replay`] | recorded outages, played against the limiter |
@@ -34,9 +35,11 @@ pub mod daemon;
 pub mod disk;
 pub mod fixture;
 pub mod frame;
+pub mod generator;
 pub mod host;
 pub mod interrupt;
 pub mod mail;
+pub mod memory;
 pub mod metrics;
 pub mod netns;
 pub mod process;

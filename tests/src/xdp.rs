@@ -62,10 +62,14 @@ impl Attached {
 /// Name and contents; type, link and info; flags and entry size.
 type Section<'a> = (&'a str, &'a [u8], [u32; 3], [u64; 2]);
 
-/// A relocatable object: program, licence, one symbol and their names.
+/// The object of a program that returns one value.
 pub(crate) fn object(section: &str, returned: u8) -> Vec<u8> {
     // r0 = returned; exit
-    let code = [0xb7, 0, 0, 0, returned, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    object_of(section, &[0xb7, 0, 0, 0, returned, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// A relocatable object: program, licence, one symbol and their names.
+pub(crate) fn object_of(section: &str, code: &[u8]) -> Vec<u8> {
     let names = format!("\0{NAME}\0{section}\0license\0.symtab\0.strtab\0");
     let name = |wanted: &str| {
         let at = names.find(&format!("\0{wanted}\0")).expect("every name is in the table") + 1;
@@ -78,7 +82,7 @@ pub(crate) fn object(section: &str, returned: u8) -> Vec<u8> {
     symbols.extend((code.len() as u64).to_le_bytes());
 
     let sections: [Section<'_>; 4] = [
-        (section, &code, [1, 0, 0], [6, 0]),
+        (section, code, [1, 0, 0], [6, 0]),
         ("license", b"GPL\0", [1, 0, 0], [3, 0]),
         (".symtab", &symbols, [2, 4, 1], [0, 24]),
         (".strtab", names.as_bytes(), [3, 0, 0], [0, 0]),

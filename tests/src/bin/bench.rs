@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use limiter_tests::bench::{self, mail};
+use limiter_tests::bench::{self, flood, mail};
 use limiter_tests::daemon::DAEMON;
 use limiter_tests::{fixture, host};
 use serde_json::Value;
 
-const USAGE: &str = "Usage: cargo xtask bench [verdict | mail] [--json]; all without a name";
+const USAGE: &str = "Usage: cargo xtask bench [verdict | mail | flood] [--json]; all without a name";
 
 /// One benchmark: its name, what it needs of the machine, and what it prints for people and for programs.
 struct Bench {
@@ -16,9 +16,10 @@ struct Bench {
     run: fn() -> (String, Value),
 }
 
-const ALL: [Bench; 2] = [
+const ALL: [Bench; 3] = [
     Bench { name: "verdict", needs: &[fixture::KERNEL], run: verdict },
     Bench { name: "mail", needs: &[host::BED, DAEMON, mail::NEEDS], run: mails },
+    Bench { name: "flood", needs: &[host::BED, DAEMON, flood::NEEDS], run: floods },
 ];
 
 fn verdict() -> (String, Value) {
@@ -33,6 +34,11 @@ fn mails() -> (String, Value) {
     let figures = mail::measure(effort, |step| eprintln!("mail: {step}"));
     let head = format!("Medians of {} rounds, ratios within each round:\n\n", effort.rounds);
     (head + &mail::table(&figures), mail::json(&figures))
+}
+
+fn floods() -> (String, Value) {
+    let report = flood::measure(flood::Effort::FULL, |step| eprintln!("flood: {step}"));
+    (report.text(), report.json())
 }
 
 fn main() -> ExitCode {

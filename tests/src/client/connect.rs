@@ -7,12 +7,11 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
-use nix::unistd::Pid;
 
 use super::{Attempt, Outcome, Target};
+use crate::host;
 
 /// Longest greeting that is read.
 const GREETING_BYTES_MAX: usize = 512;
@@ -33,7 +32,7 @@ pub(super) fn connect_some(
     cpu: usize,
     together: &Barrier,
 ) -> Vec<Attempt> {
-    stay_on(cpu);
+    host::stay_on(cpu);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("one more descriptor");
     together.wait();
     let end = Instant::now() + target.deadline;
@@ -65,15 +64,6 @@ pub(super) fn connect_some(
         }
     }
     connects.into_iter().map(Connect::finish).collect()
-}
-
-fn stay_on(cpu: usize) {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu).expect("a CPU set holds the first CPUs");
-    if let Err(e) = sched_setaffinity(Pid::from_raw(0), &cpus) {
-        // A machine with one CPU connects from one.
-        eprintln!("connecting on any CPU, not on {cpu}: {e}");
-    }
 }
 
 impl Connect {
