@@ -47,8 +47,8 @@ const START_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(15);
 /// How often the daemon recounts open connections.
 const RECOUNT_TIME: Duration = Duration::from_secs(10);
-/// The interval that the tests' daemons are given, in seconds.
-const RECOUNT: u32 = 2;
+/// The interval between recounts that the daemons of tests are given, in seconds.
+pub const DAEMON_RECOUNT_S: u32 = 2;
 /// How often its answer is looked at where it changes rarely.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long an answer over HTTP may take.
@@ -124,7 +124,7 @@ impl<'a> Daemon<'a> {
         let (state, pins, socket) = (state.display(), self.pins.0.display(), socket.display());
         let text = format!(
             "{config}\n[runtime]\nstate_dir = \"{state}\"\npin_dir = \"{pins}\"\ncontrol_socket = \"{socket}\"\n\
-             metrics_listen = \"{METRICS}\"\nrecount_interval = \"{RECOUNT}s\"\n{extra}\n"
+             metrics_listen = \"{METRICS}\"\nrecount_interval = \"{DAEMON_RECOUNT_S}s\"\n{extra}\n"
         );
         let path = self.config();
         fs::write(&path, text).unwrap_or_else(|e| panic!("writing {}: {e}", path.display()));

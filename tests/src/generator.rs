@@ -57,7 +57,8 @@ impl Generator {
     #[must_use]
     pub fn new(client: &Client, sources: Sources, server: SocketAddrV4) -> Self {
         let device = client.device();
-        let index = client.namespace.run(|| if_nametoindex(device.as_str())).expect("a client has its device");
+        let index =
+            client.namespace.run(|| if_nametoindex(device.as_str())).expect("a client has its device");
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let blank = Frame::tcp(nobody, SocketAddr::V4(server), Tcp::syn().seq(0x1234_0000))
             .between(client.mac(), client.server_mac())
@@ -103,13 +104,13 @@ fn code(blank: &[u8], sources: Sources, device: u32) -> Vec<u8> {
     let length = i16::try_from(blank.len()).expect("a short frame");
     let number = |n: u32| n.cast_signed();
     let mut code = vec![
-        op(0x61, 6, 1, 0, 0),           // r6 = data
-        op(0x61, 7, 1, 4, 0),           // r7 = data_end
-        op(0xbf, 2, 6, 0, 0),           // r2 = r6
+        op(0x61, 6, 1, 0, 0),             // r6 = data
+        op(0x61, 7, 1, 4, 0),             // r7 = data_end
+        op(0xbf, 2, 6, 0, 0),             // r2 = r6
         op(0x07, 2, 0, 0, length.into()), // r2 += length
-        op(0xbd, 2, 7, 2, 0),           // if r2 <= r7 skip 2
-        op(0xb7, 0, 0, 0, 1),           // r0 = XDP_DROP
-        op(0x95, 0, 0, 0, 0),           // exit
+        op(0xbd, 2, 7, 2, 0),             // if r2 <= r7 skip 2
+        op(0xb7, 0, 0, 0, 1),             // r0 = XDP_DROP
+        op(0x95, 0, 0, 0, 0),             // exit
     ];
     for (offset, word) in (0..length).step_by(4).zip(blank.chunks_exact(4)) {
         let word = i32::from_le_bytes(word.try_into().expect("four bytes"));
@@ -123,11 +124,11 @@ fn code(blank: &[u8], sources: Sources, device: u32) -> Vec<u8> {
     ];
     code.push(op(0x85, 0, 0, 0, GET_PRANDOM_U32));
     code.extend([
-        op(0xbc, 1, 0, 0, 0),                             // w1 = w0
-        op(0x94, 1, 0, 0, number(sources.count)),         // w1 %= count
+        op(0xbc, 1, 0, 0, 0),                               // w1 = w0
+        op(0x94, 1, 0, 0, number(sources.count)),           // w1 %= count
         op(0x04, 1, 0, 0, number(sources.first.to_bits())), // w1 += first
-        op(0xdc, 1, 0, 0, 32),                            // w1 = htobe32(w1)
-        op(0x63, 6, 1, IP_SOURCE, 0),                     // source
+        op(0xdc, 1, 0, 0, 32),                              // w1 = htobe32(w1)
+        op(0x63, 6, 1, IP_SOURCE, 0),                       // source
     ]);
     code.extend(fold);
     code.extend(fold);

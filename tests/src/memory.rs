@@ -1,16 +1,27 @@
 //! What a daemon takes: its own memory, its maps, its CPU.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use limiter_common::names;
 
 use crate::daemon::Daemon;
 
-/// Bytes of all maps that the daemon holds by a descriptor, each once.
+/// Sources that fit in their map.
+const SOURCES: u32 = names::SOURCES as u32;
+/// `USER_HZ`, the same on all machines that this runs on.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// The maps that the daemon holds by a descriptor, each once: name and bytes.
 #[track_caller]
 #[must_use]
-pub fn map_bytes(daemon: &Daemon<'_>) -> u64 {
+pub fn maps(daemon: &Daemon<'_>) -> Vec<(String, u64)> {
+    let names: HashMap<u64, String> = aya::maps::loaded_maps()
+        .flatten()
+        .map(|map| (map.id().into(), map.name_as_str().unwrap_or_default().to_owned()))
+        .collect();
     let infos = fs::read_dir(process(daemon).join("fdinfo"))
         .expect("the descriptors of a process of ours can be listed")
         .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
@@ -20,8 +31,22 @@ pub fn map_bytes(daemon: &Daemon<'_>) -> u64 {
         .collect();
     maps.sort_unstable();
     maps.dedup();
-    if std::env::var_os("DBGMAPS").is_some() { for (id, b) in &maps { let n = aya::maps::loaded_maps().flatten().find(|m| u64::from(m.id()) == *id); eprintln!("MAP {id} {b} {:?}", n.map(|n| n.name_as_str().map(str::to_owned))); } eprintln!("MAP --"); }
-    maps.iter().map(|(_, bytes)| bytes).sum()
+    maps.into_iter().map(|(id, bytes)| (names.get(&id).cloned().unwrap_or_default(), bytes)).collect()
+}
+
+/// Bytes of all maps.
+#[track_caller]
+#[must_use]
+pub fn map_bytes(daemon: &Daemon<'_>) -> u64 {
+    maps(daemon).iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// Bytes of the map of sources.
+#[track_caller]
+#[must_use]
+pub fn source_bytes(daemon: &Daemon<'_>) -> u64 {
+    let sources = maps(daemon).into_iter().find(|(name, _)| name == "SOURCES");
+    sources.expect("the daemon has a map of sources").1
 }
 
 /// How many sources the daemon's maps know.
@@ -29,7 +54,25 @@ pub fn map_bytes(daemon: &Daemon<'_>) -> u64 {
 #[must_use]
 pub fn known_sources(daemon: &Daemon<'_>) -> f64 {
     let ratio = daemon.metric("limiter_map_fill_ratio", &[("map", "sources")]);
-    (ratio * names::SOURCES as f64).round()
+    (ratio * f64::from(SOURCES)).round()
+}
+
+/// Its resident memory.
+#[track_caller]
+#[must_use]
+pub fn resident_bytes(daemon: &Daemon<'_>) -> u64 {
+    let status = fs::read_to_string(process(daemon).join("status")).expect("a process of ours has a status");
+    field(&status, "VmRSS:") << 10
+}
+
+/// The time that it has spent on a CPU.
+#[track_caller]
+#[must_use]
+pub fn cpu_time(daemon: &Daemon<'_>) -> Duration {
+    let stat = fs::read_to_string(process(daemon).join("stat")).expect("a process of ours has counts");
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').skip(11).take(2));
+    let ticks = fields.map(|two| two.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>());
+    Duration::from_millis(ticks.expect("ticks in user and kernel mode") * 1_000 / TICKS_PER_SECOND)
 }
 
 fn process(daemon: &Daemon<'_>) -> PathBuf {

@@ -54,9 +54,10 @@ const HELP: [Help; 7] = [
     },
     Help {
         name: "bench",
-        synopsis: "bench [NAME] [--json]",
-        summary: "what the limiter costs on this machine, per packet and per mail",
-        details: "NAME picks one measurement: verdict or mail. --json prints the numbers for a program to read.",
+        synopsis: "bench [NAME] [--json] [--report FILE]",
+        summary: "what the limiter costs on this machine: per packet, per mail, in a flood, at scale",
+        details: "NAME picks one measurement: verdict, mail, flood or scale; all take ten minutes. --json prints\n\
+                  the numbers for a program to read. --report writes a document such as docs/performance.md.",
     },
     Help {
         name: "replay",

@@ -16,7 +16,7 @@ use guard::Guard;
 use lane::{Lane, Sample, Trips};
 use load::{LIMIT, Load};
 
-use super::report::{Bound, Figure, Report, Table, median, number};
+use super::report::{Bound, Figure, Report, Table, count, median, number};
 use crate::host::{self, Requirement};
 use crate::memory;
 use crate::veth::Bed;
@@ -37,8 +37,7 @@ pub struct Effort {
 
 impl Effort {
     /// What `cargo xtask bench flood` takes: some two minutes.
-    pub const FULL: Self =
-        Self { rounds: 5, span: Duration::from_secs(1), watch: Duration::from_secs(2) };
+    pub const FULL: Self = Self { rounds: 5, span: Duration::from_secs(1), watch: Duration::from_secs(2) };
     /// Enough to see that it works.
     pub const SMOKE: Self =
         Self { rounds: 1, span: Duration::from_millis(10), watch: Duration::from_millis(50) };
@@ -127,7 +126,9 @@ fn measure_load(load: Load, guards: &[Guard], effort: Effort, progress: &mut imp
 fn footprint(lanes: &[Lane<'_>], load: Load) -> (f64, f64) {
     let daemons = lanes.iter().filter(|lane| lane.load == load).filter_map(|lane| lane.protection.daemon());
     daemons.fold((0.0, 0.0), |(entries, bytes), daemon| {
-        (entries + memory::known_sources(daemon), bytes + memory::map_bytes(daemon) as f64)
+        // What is read of sources is what the last recount found.
+        daemon.recount(1);
+        (entries + memory::known_sources(daemon), bytes + count(memory::map_bytes(daemon)))
     })
 }
 
@@ -146,28 +147,30 @@ impl Round {
             }
             let (entries, bytes) = self.grown;
             figure("entries that unproven sources left", entries, Bound::Most(0.0));
-            figure("bytes by which maps of limiter grew", bytes, Bound::Most(0.0));
+            // A page: the witness has a row of some 100 bytes for each reason for which the kernel drops packets.
+            figure("bytes by which all maps of limiter grew", bytes, Bound::Most(4_096.0));
         } else {
-            for (guard, least) in [
-                (Guard::EmptyDrop, 0.65),
-                (Guard::Count, 7.0),
-                (Guard::Connlimit, 5.0),
-                (Guard::Meter, 2.5),
-            ] {
+            for (guard, least) in
+                [(Guard::EmptyDrop, 0.65), (Guard::Count, 7.0), (Guard::Connlimit, 5.0), (Guard::Meter, 2.5)]
+            {
                 if let Some(row) = self.row(guard, self.load) {
                     figure(&format!("limiter to {}", guard.label()), limiter.ratio(row), Bound::Least(least));
                 }
             }
         }
         let answered = 100.0 * limiter.median(|sample| sample.answered);
-        report.notes.push(named(&format!("limiter answered {answered:.1} % by a reset, the rest by silence.")));
+        report
+            .notes
+            .push(named(&format!("limiter answered {answered:.1} % by a reset, the rest by silence.")));
         if let Some(talk) = self.talk {
-            let retransmitted = talk.retransmitted as f64;
+            let retransmitted = count(talk.retransmitted);
             figure("segments that a connection beside it sent again", retransmitted, Bound::Most(0.0));
             report.notes.push(named(&format!(
-                "{} round trips on a connection of a known source beside it, {} ms in the middle, {} ms at most.",
+                "{} round trips on a connection of a known source over another link: {} ms in the middle, {} ms for 99.9 %, \
+                 {} ms at most.",
                 talk.count,
                 number(talk.median.as_secs_f64() * 1e3),
+                number(talk.most.as_secs_f64() * 1e3),
                 number(talk.slowest.as_secs_f64() * 1e3),
             )));
         }
@@ -194,7 +197,15 @@ impl Round {
         };
         Table {
             title: format!("A flood from {}", self.load.label()),
-            columns: vec!["guard", "Mpps", "ns/packet", "to empty drop", "limiter to it", "let in %", "lost %"],
+            columns: vec![
+                "guard",
+                "Mpps",
+                "ns/packet",
+                "to empty drop",
+                "limiter to it",
+                "let in %",
+                "lost %",
+            ],
             rows: self.rows.iter().map(row).collect(),
         }
     }
@@ -223,8 +234,7 @@ fn method(effort: Effort) -> Vec<String> {
         format!(
             "Medians of {} rounds of some {} ms per guard, ratios within each round. A program in the kernel makes \
              SYNs of 60 bytes to port 25, with right checksums, and sends them through a veth into a network \
-             namespace; one CPU does that and what follows, so that making them (about half of the empty program's \
-             time) is part of every figure.",
+             namespace; one CPU does that and what follows, so that making them is part of every figure.",
             effort.rounds,
             effort.span.as_millis()
         ),
@@ -236,9 +246,10 @@ fn method(effort: Effort) -> Vec<String> {
              connections of its own: limiter, ct count and connlimit are at a ceiling of {LIMIT} connections of all \
              together, which limiter finds out after it has looked up source and class of every SYN."
         ),
-        "limiter is the real daemon in `enforce`, refusing by resets with the default budget: 20,000 a second on \
-         each CPU, the rest in silence. nftables and iptables have an empty XDP program before them, without which \
-         a veth takes nothing in; it costs them some 25 ns. Before it is measured each guard is proved: its own \
+        "limiter is the real daemon in `enforce`, refusing by resets with the default budget: 20,000 in each \
+         second of the clock and on each CPU, the rest in silence. A run meets one or two such seconds, a longer flood \
+         one per second, so that resets weigh more here. nftables and iptables have an empty XDP program before them, without which \
+         a veth takes nothing in. Before it is measured each guard is proved: its own \
          counter moves, no SYN reaches TCP, and another source is let in. `let in %` is what reached TCP all the \
          same: what a table of 65,535 sources has no room for."
             .to_owned(),

@@ -12,8 +12,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
+use super::report::{Bound, Figure, Report, Table, count, median};
 use crate::daemon::Daemon;
 use crate::host::{self, Requirement};
 use crate::mail::{DOMAIN, Mail, Postfix, Smtp};
@@ -50,6 +49,8 @@ pub struct Effort {
 impl Effort {
     /// What `cargo xtask bench mail` takes: some five minutes.
     pub const FULL: Self = Self { rounds: 5, sink_sessions: 36_000, postfix_sessions: 1_200 };
+    /// Enough to see that it works.
+    pub const SMOKE: Self = Self { rounds: 1, sink_sessions: 100, postfix_sessions: 0 };
 }
 
 /// What stands between client and server.
@@ -104,7 +105,7 @@ struct Run {
 
 /// What was measured against one server.
 #[derive(Debug)]
-pub struct Figures {
+struct Figures {
     server: &'static str,
     /// By guard, by round.
     runs: [Vec<Run>; Guard::ALL.len()],
@@ -112,7 +113,7 @@ pub struct Figures {
 
 /// Measures; `progress` hears of each run.
 #[must_use]
-pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Figures> {
+pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Report {
     let mut all = Vec::new();
     for (name, sessions) in [("smtp-sink", effort.sink_sessions), ("Postfix", effort.postfix_sessions)] {
         if sessions == 0 {
@@ -132,7 +133,7 @@ pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Figures> {
         }
         all.push(figures);
     }
-    all
+    report(effort, &all)
 }
 
 fn run(server: &str, sessions: usize, guard: Guard) -> Run {
@@ -160,9 +161,8 @@ fn run(server: &str, sessions: usize, guard: Guard) -> Run {
     let mut times = calls(&bed, address);
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 100];
-    #[expect(clippy::cast_precision_loss, reason = "sessions are thousands")]
-    let sessions = sessions as f64;
-    let (sessions_per_s, cpu_us) = (sessions / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / sessions);
+    let sessions_per_s = count(sessions) / took.as_secs_f64();
+    let cpu_us = cpu.as_secs_f64() * 1e6 / count(sessions);
     Run { sessions_per_s, cpu_us, p50: at(50), p99: at(99) }
 }
 
@@ -219,11 +219,6 @@ fn talk(bed: &Bed, address: SocketAddr) {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 impl Figures {
     fn of(&self, guard: Guard, value: fn(&Run) -> f64) -> f64 {
         median(self.runs[guard as usize].iter().map(value).collect())
@@ -235,90 +230,69 @@ impl Figures {
         median(pairs.map(|(one, other)| value(one) / value(other)).collect())
     }
 
-    /// What is compared with what is wanted: its name, the ratio, the bound, and whether that is a least one.
-    fn verdicts(&self) -> [(String, f64, f64, bool); 4] {
-        let named = |what: &str| format!("{}: {what}", self.server);
+    /// What is compared with what is wanted.
+    fn verdicts(&self) -> [Figure; 4] {
+        let figure =
+            |what: &str, ratio, bound| Figure::wanted(format!("{}: {what}", self.server), ratio, "", bound);
         let rate = |run: &Run| run.sessions_per_s;
         let p99 = |run: &Run| run.p99.as_secs_f64();
         [
-            (
-                named("sessions, limiter and witness to none"),
+            figure(
+                "sessions, limiter and witness to none",
                 self.ratio(Guard::Witness, Guard::Nothing, rate),
-                0.98,
-                true,
+                Bound::Least(0.98),
             ),
-            (
-                named("sessions, limiter and witness to an empty XDP program"),
+            figure(
+                "sessions, limiter and witness to an empty XDP program",
                 self.ratio(Guard::Witness, Guard::EmptyXdp, rate),
-                0.98,
-                true,
+                Bound::Least(0.98),
             ),
-            (
-                named("sessions, witness on to off"),
+            figure(
+                "sessions, witness on to off",
                 self.ratio(Guard::Witness, Guard::Limiter, rate),
-                0.97,
-                true,
+                Bound::Least(0.97),
             ),
-            (
-                named("p99, limiter and witness to none"),
+            figure(
+                "p99, limiter and witness to none",
                 self.ratio(Guard::Witness, Guard::Nothing, p99),
-                1.05,
-                false,
+                Bound::Most(1.05),
             ),
         ]
     }
-}
 
-/// Returns the figures as a table.
-#[must_use]
-pub fn table(all: &[Figures]) -> String {
-    let mut lines = vec![format!(
-        "{:10} {:32} {:>10} {:>7} {:>9} {:>9}",
-        "server", "", "sessions/s", "CPU us", "p50 ms", "p99 ms"
-    )];
-    for figures in all {
-        for guard in Guard::ALL {
-            lines.push(format!(
-                "{:10} {:32} {:>10.0} {:>7.1} {:>9.2} {:>9.2}",
-                figures.server,
-                guard.label(),
-                figures.of(guard, |run| run.sessions_per_s),
-                figures.of(guard, |run| run.cpu_us),
-                figures.of(guard, |run| run.p50.as_secs_f64() * 1e3),
-                figures.of(guard, |run| run.p99.as_secs_f64() * 1e3),
-            ));
+    fn table(&self) -> Table {
+        let row = |guard: Guard| {
+            vec![
+                guard.label().to_owned(),
+                format!("{:.0}", self.of(guard, |run| run.sessions_per_s)),
+                format!("{:.0}", self.of(guard, |run| run.cpu_us)),
+                format!("{:.2}", self.of(guard, |run| run.p50.as_secs_f64() * 1e3)),
+                format!("{:.2}", self.of(guard, |run| run.p99.as_secs_f64() * 1e3)),
+            ]
+        };
+        Table {
+            title: format!("Against {}", self.server),
+            columns: vec!["", "sessions/s", "CPU us", "p50 ms", "p99 ms"],
+            rows: Guard::ALL.map(row).to_vec(),
         }
     }
-    lines.push(String::new());
-    for (name, ratio, bound, least) in all.iter().flat_map(Figures::verdicts) {
-        let met = if least { ratio >= bound } else { ratio <= bound };
-        let (sign, word) = (if least { ">=" } else { "<=" }, if met { "" } else { "  missed" });
-        lines.push(format!("{name:64} {ratio:>6.3}  {sign} {bound:.2}{word}"));
-    }
-    lines.join("\n") + "\n"
 }
 
-/// Returns the figures as JSON.
-#[must_use]
-pub fn json(all: &[Figures]) -> Value {
-    let runs = |figures: &Figures, guard: Guard| -> Vec<Value> {
-        let run = |run: &Run| {
-            json!({
-                "sessions_per_s": run.sessions_per_s,
-                "cpu_us": run.cpu_us,
-                "p50_s": run.p50.as_secs_f64(),
-                "p99_s": run.p99.as_secs_f64(),
-            })
-        };
-        figures.runs[guard as usize].iter().map(run).collect()
-    };
-    let rows = all.iter().flat_map(|figures| {
-        Guard::ALL.map(
-            |guard| json!({ "server": figures.server, "guard": guard.label(), "runs": runs(figures, guard) }),
-        )
-    });
-    let ratios = all.iter().flat_map(Figures::verdicts).map(|(name, ratio, bound, least)| {
-        json!({ "what": name, "ratio": ratio, "bound": bound, "bound_is": if least { "least" } else { "most" } })
-    });
-    json!({ "mail": rows.collect::<Vec<_>>(), "ratios": ratios.collect::<Vec<_>>() })
+fn report(effort: Effort, all: &[Figures]) -> Report {
+    Report {
+        name: "mail",
+        title: "Mail",
+        method: vec![format!(
+            "Medians of {} rounds, ratios within each round. Postfix' own `smtp-source` sends over a veth to its \
+             `smtp-sink`, which does nothing, and to Postfix, {PARALLEL} sessions at once; both ends and the kernel \
+             share the CPUs, so that what limiter takes is taken from them. CPU is that of the whole machine, per \
+             session. A daemon has come to rest before a run. For any XDP program a veth copies each frame that TCP \
+             sends, where a network card does not: what an empty program costs is shown beside, and is not limiter's.",
+            effort.rounds
+        )],
+        tables: all.iter().map(Figures::table).collect(),
+        figures: all.iter().flat_map(Figures::verdicts).collect(),
+        not_measured: Vec::new(),
+        notes: Vec::new(),
+    }
 }

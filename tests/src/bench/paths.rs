@@ -153,6 +153,24 @@ impl Bed {
     }
 }
 
+/// A fixture with this many prefixes, for addresses that nobody listens at.
+pub(super) fn fixture_with(prefixes: u32) -> Fixture {
+    fixture(prefixes, SocketAddr::from((Ipv4Addr::LOCALHOST, SILENT_PORT + 1)))
+}
+
+/// The frame of a SYN to a guarded port.
+pub(super) fn syn_from(source: Ipv4Addr) -> Vec<u8> {
+    let server = SocketAddr::new(SERVER_V4.parse().expect("an address"), RESET_PORT);
+    Frame::syn(SocketAddr::from((source, 40_000)), server).to_bytes()
+}
+
+/// Makes sources known, one connection each.
+pub(super) fn know(fixture: &mut Fixture, sources: impl Iterator<Item = Ipv4Addr>) {
+    for source in sources {
+        fixture.set_open(source.into(), RESET.into(), 1);
+    }
+}
+
 /// A fixture with this many prefixes. Every limit there is is set, so that every check is made.
 fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
     let service = |flags| Service { flags: Service::ENFORCE | flags, ceiling: 1_000, ..Service::default() };

@@ -2,8 +2,13 @@
 //! for programs, and as Markdown.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
 
+use nix::sys::utsname::uname;
 use serde_json::{Value, json};
+
+use crate::host;
 
 /// What a benchmark has to say.
 #[derive(Clone, Debug)]
@@ -104,6 +109,13 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// A count, to reckon with.
+#[must_use]
+pub fn count(n: impl TryInto<u32>) -> f64 {
+    let n: Option<u32> = n.try_into().ok();
+    f64::from(n.expect("a benchmark counts less than 2^32 of anything"))
+}
+
 /// The value in the middle.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
@@ -132,14 +144,15 @@ impl Report {
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut out = format!("## {} (`cargo xtask bench {}`)\n\n", self.title, self.name);
-        for paragraph in &self.method {
-            writeln!(out, "{paragraph}").expect("a string takes everything");
-        }
+        out += &self.method.join("\n\n");
+        out += "\n";
         for table in self.tables.iter().chain(self.figure_table().as_ref()) {
             writeln!(out, "\n{}", table.markdown()).expect("a string takes everything");
         }
-        for line in self.remarks() {
-            writeln!(out, "- {line}").expect("a string takes everything");
+        let remarks: Vec<_> = self.remarks().map(|line| format!("- {line}\n")).collect();
+        if !remarks.is_empty() {
+            out += "\n";
+            out += &remarks.concat();
         }
         out
     }
@@ -149,7 +162,12 @@ impl Report {
     pub fn json(&self) -> Value {
         let table = |table: &Table| {
             let row = |row: &Vec<String>| -> Value {
-                table.columns.iter().zip(row).map(|(name, cell)| ((*name).to_owned(), cell_json(cell))).collect()
+                table
+                    .columns
+                    .iter()
+                    .zip(row)
+                    .map(|(name, cell)| ((*name).to_owned(), cell_json(cell)))
+                    .collect()
             };
             json!({ "title": table.title, "rows": table.rows.iter().map(row).collect::<Vec<_>>() })
         };
@@ -180,8 +198,68 @@ impl Report {
     }
 
     fn remarks(&self) -> impl Iterator<Item = String> {
-        self.notes.iter().cloned().chain(self.not_measured.iter().map(|what| format!("Not measured: {what}.")))
+        self.notes
+            .iter()
+            .cloned()
+            .chain(self.not_measured.iter().map(|what| format!("Not measured: {what}.")))
     }
+}
+
+/// Returns reports as one document, with the machine they were made on.
+#[must_use]
+pub fn document(reports: &[Report]) -> String {
+    let mut out = format!(
+        "# Performance\n\nWritten by `cargo xtask bench --report docs/performance.md`; do not edit.\n\n{}\n",
+        machine()
+    );
+    let figures =
+        || reports.iter().flat_map(|report| report.figures.iter().map(move |figure| (report, figure)));
+    let wanted = figures().filter(|(_, figure)| figure.wanted.is_some()).count();
+    let missed: Vec<_> = figures().filter(|(_, figure)| !figure.is_met()).collect();
+    writeln!(out, "Of {wanted} figures with something wanted of them {} are met.", wanted - missed.len())
+        .expect("a string takes everything");
+    if !missed.is_empty() {
+        out += "\nMissed:\n\n";
+    }
+    for (report, figure) in missed {
+        let [name, value, wanted, ..] = &figure.cells()[..] else { unreachable!("a row has four cells") };
+        writeln!(out, "- {}: {name} is {value}, wanted {wanted}", report.name)
+            .expect("a string takes everything");
+    }
+    let missing: Vec<_> = reports.iter().flat_map(|report| &report.not_measured).collect();
+    if !missing.is_empty() {
+        out += "\nNot measured:\n\n";
+    }
+    for what in missing {
+        writeln!(out, "- {what}").expect("a string takes everything");
+    }
+    for report in reports {
+        out += "\n";
+        out += report.markdown().trim_end();
+        out += "\n";
+    }
+    out
+}
+
+/// The machine, its kernel, and the day.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':'])).trim().to_owned()
+    };
+    let (cpus, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let memory_kib: u64 = field(&memory, "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
+    let kernel = uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let day = host::run(Command::new("date").args(["-u", "+%F"]));
+    format!(
+        "| machine | |\n| --- | --- |\n| CPU | {}, {count} cores |\n| memory | {} GiB |\n| kernel | Linux {kernel} |\n\
+         | date | {} |\n",
+        field(&cpus, "model name"),
+        memory_kib >> 20,
+        day.trim(),
+    )
 }
 
 /// A cell that is a number is one for programs too.
@@ -211,7 +289,7 @@ impl Table {
         let rule = (0..self.columns.len()).map(|n| if n == 0 { "---" } else { "---:" }).collect();
         let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
         let lines: Vec<_> = [line(self.columns.clone()), line(rule)].into_iter().chain(rows).collect();
-        format!("{}:\n\n{}\n", self.title, lines.join("\n"))
+        format!("{}:\n\n{}", self.title, lines.join("\n"))
     }
 }
 
@@ -234,6 +312,6 @@ mod tests {
         let rows = vec![vec!["long name".to_owned(), "1".to_owned()], vec!["x".to_owned(), "10".to_owned()]];
         let table = Table { title: "t".to_owned(), columns: vec!["what", "n"], rows };
         assert_eq!(table.text(), "t\nwhat        n\nlong name   1\nx          10");
-        assert_eq!(table.markdown(), "t:\n\n| what | n |\n| --- | ---: |\n| long name | 1 |\n| x | 10 |\n");
+        assert_eq!(table.markdown(), "t:\n\n| what | n |\n| --- | ---: |\n| long name | 1 |\n| x | 10 |");
     }
 }

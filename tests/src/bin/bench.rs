@@ -1,76 +1,113 @@
 //! `cargo xtask bench`: what limiter costs on this machine.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use limiter_tests::bench::{self, flood, mail};
+use limiter_tests::bench::report::{Report, document};
+use limiter_tests::bench::{self, flood, mail, scale};
 use limiter_tests::daemon::DAEMON;
 use limiter_tests::{fixture, host};
 use serde_json::Value;
 
-const USAGE: &str = "Usage: cargo xtask bench [verdict | mail | flood] [--json]; all without a name";
+const USAGE: &str =
+    "Usage: cargo xtask bench [verdict | mail | flood | scale] [--json] [--report FILE]; all without a name";
 
-/// One benchmark: its name, what it needs of the machine, and what it prints for people and for programs.
+/// Measures, and tells of each step.
+type Measure = fn(&mut dyn FnMut(&str)) -> Report;
+
+/// One benchmark: its name, what it needs of the machine, and how it is run.
 struct Bench {
     name: &'static str,
     needs: &'static [&'static [host::Requirement]],
-    run: fn() -> (String, Value),
+    run: Measure,
 }
 
-const ALL: [Bench; 3] = [
-    Bench { name: "verdict", needs: &[fixture::KERNEL], run: verdict },
-    Bench { name: "mail", needs: &[host::BED, DAEMON, mail::NEEDS], run: mails },
-    Bench { name: "flood", needs: &[host::BED, DAEMON, flood::NEEDS], run: floods },
+const ALL: [Bench; 4] = [
+    Bench {
+        name: "verdict",
+        needs: &[fixture::KERNEL],
+        run: |progress| bench::measure(bench::Effort::FULL, progress),
+    },
+    Bench {
+        name: "mail",
+        needs: &[host::BED, DAEMON, mail::NEEDS],
+        run: |progress| mail::measure(mail::Effort::FULL, progress),
+    },
+    Bench {
+        name: "flood",
+        needs: &[host::BED, DAEMON, flood::NEEDS],
+        run: |progress| flood::measure(flood::Effort::FULL, progress),
+    },
+    Bench {
+        name: "scale",
+        needs: &[host::BED, DAEMON, fixture::KERNEL],
+        run: |progress| scale::measure(scale::Effort::FULL, progress),
+    },
 ];
 
-fn verdict() -> (String, Value) {
-    let effort = bench::Effort::FULL;
-    let costs = bench::measure(effort, |round, of| eprintln!("verdict: round {round} of {of}"));
-    let head = format!("Medians of {} rounds of {} runs each:\n\n", effort.rounds, effort.repeat);
-    (head + &bench::table(&costs), bench::json(&costs))
+/// What the command line asks for.
+#[derive(Default)]
+struct Request {
+    name: Option<String>,
+    as_json: bool,
+    /// Where everything is written to as Markdown.
+    report: Option<PathBuf>,
 }
 
-fn mails() -> (String, Value) {
-    let effort = mail::Effort::FULL;
-    let figures = mail::measure(effort, |step| eprintln!("mail: {step}"));
-    let head = format!("Medians of {} rounds, ratios within each round:\n\n", effort.rounds);
-    (head + &mail::table(&figures), mail::json(&figures))
-}
-
-fn floods() -> (String, Value) {
-    let report = flood::measure(flood::Effort::FULL, |step| eprintln!("flood: {step}"));
-    (report.text(), report.json())
+/// Reads the command line; an error is what is wrong with it.
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Request, String> {
+    let mut request = Request::default();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => request.as_json = true,
+            "--report" => match arguments.next() {
+                Some(file) => request.report = Some(file.into()),
+                None => return Err("`--report` takes a file".to_owned()),
+            },
+            name if ALL.iter().any(|bench| bench.name == name) && request.name.is_none() => {
+                request.name = Some(name.to_owned());
+            }
+            unknown => return Err(format!("unknown argument `{unknown}`")),
+        }
+    }
+    Ok(request)
 }
 
 fn main() -> ExitCode {
-    let mut as_json = false;
-    let mut wanted = None;
-    for arg in std::env::args().skip(1) {
-        match arg.as_str() {
-            "--json" => as_json = true,
-            "--help" | "-h" => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            name if ALL.iter().any(|bench| bench.name == name) && wanted.is_none() => {
-                wanted = Some(name.to_owned());
-            }
-            unknown => {
-                eprintln!("bench: unknown argument `{unknown}`\n{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
+    if std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
     }
-    let chosen = ALL.iter().filter(|bench| wanted.as_ref().is_none_or(|name| name == bench.name));
-    for Bench { name, needs, run } in chosen {
+    let request = match parse(std::env::args().skip(1)) {
+        Ok(request) => request,
+        Err(wrong) => {
+            eprintln!("bench: {wrong}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut reports = Vec::new();
+    for Bench { name, needs, run } in &ALL {
+        if request.name.as_ref().is_some_and(|wanted| wanted != name) {
+            continue;
+        }
         if !host::offers(&format!("bench {name}"), needs) {
             return ExitCode::FAILURE;
         }
-        let (table, figures) = run();
-        if as_json {
-            println!("{figures:#}");
-        } else {
-            println!("{table}");
+        let report = run(&mut |step| eprintln!("{name}: {step}"));
+        if !request.as_json {
+            println!("{}", report.text());
         }
+        reports.push(report);
+    }
+    if request.as_json {
+        println!("{:#}", reports.iter().map(Report::json).collect::<Value>());
+    }
+    if let Some(file) = request.report
+        && let Err(e) = fs::write(&file, document(&reports))
+    {
+        eprintln!("bench: writing {}: {e}", file.display());
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

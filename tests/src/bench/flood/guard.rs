@@ -106,7 +106,9 @@ impl Guard {
                 "netdev",
                 "type filter hook ingress device srv0 priority 0",
                 "set seen { type ipv4_addr; size 65535; flags dynamic, timeout; timeout 1m; }",
-                format!("{syn} update @seen {{ ip saddr limit rate over 10/minute burst 5 packets }} counter drop"),
+                format!(
+                    "{syn} update @seen {{ ip saddr limit rate over 10/minute burst 5 packets }} counter drop"
+                ),
             ),
             (_, Load::Random) => (
                 "inet",
@@ -171,15 +173,13 @@ fn config(load: Load, refuses: bool) -> String {
 
 /// Loads `xdp-filter` with pins of its own, which live as long as the process: nothing of it stays on this machine.
 fn xdp_filter(server: &Namespace, load: Load) -> Process {
-    let mut script = "mount -t bpf bpf /sys/fs/bpf && xdp-filter load srv0 -m native -f tcp,ipv4 -p allow".to_owned();
-    if load == Load::Random {
-        script += &format!(" && xdp-filter port {SMTP} -m dst -p tcp");
+    let load_it = "mount -t bpf bpf /sys/fs/bpf && xdp-filter load srv0 -m native -f tcp,ipv4 -p allow";
+    let rules = if load == Load::Random {
+        vec![format!("xdp-filter port {SMTP} -m dst -p tcp")]
     } else {
-        for n in 0..load.sources().count {
-            script += &format!(" && xdp-filter ip {} -m src", load.source(n));
-        }
-    }
-    script += " && echo loaded && exec sleep 3600";
+        (0..load.sources().count).map(|n| format!("xdp-filter ip {} -m src", load.source(n))).collect()
+    };
+    let script = format!("{load_it} && {} && echo loaded && exec sleep 3600", rules.join(" && "));
     let process = Process::start(
         "xdp-filter",
         server.command("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &script]),

@@ -16,6 +16,7 @@ use crate::server::Server;
 use crate::veth::{Bed, Client};
 use crate::wait;
 
+use super::super::report::count;
 use super::guard::{Guard, Protection};
 use super::load::{INNOCENT, LIMIT, Load};
 
@@ -24,6 +25,8 @@ const TRIAL: u32 = 50_000;
 /// Connections that are opened at once: fewer than a veth's ring has room for, and a multiple of the flooding
 /// sources.
 const AT_ONCE: usize = 200;
+/// SYNs of a run, at least.
+const FRAMES_MIN: u32 = 1_000;
 /// How long the last frames may take to arrive once all are sent.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
 /// How long a connect, or an answer on a connection, may take.
@@ -56,6 +59,7 @@ struct Conversation {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) per_second: f64,
+    took: Duration,
     pub(super) lost: f64,
     /// That reached TCP.
     pub(super) passed: f64,
@@ -69,6 +73,8 @@ pub(super) struct Sample {
 pub(super) struct Trips {
     pub(super) count: usize,
     pub(super) slowest: Duration,
+    /// That 99.9 % of them took no longer than.
+    pub(super) most: Duration,
     pub(super) median: Duration,
     pub(super) retransmitted: u64,
 }
@@ -96,31 +102,46 @@ impl<'a> Lane<'a> {
         let known = bed.clients.get(1).map(|client| Conversation::begin(&bed.server, client));
         let held = if guard.counts_connections() { hold(bed, address, load) } else { Vec::new() };
         let generator = Generator::new(client, load.sources(), address);
-        let mut lane =
-            Self { guard, load, generator, _held: held, known, protection, _server: server, bed, frames: TRIAL };
+        let mut lane = Self {
+            guard,
+            load,
+            generator,
+            _held: held,
+            known,
+            protection,
+            _server: server,
+            bed,
+            frames: TRIAL,
+        };
         // The first of a rate are let in.
         lane.run();
         let trial = lane.run();
         lane.prove(trial, address);
-        lane.frames = (trial.per_second * span.as_secs_f64()).max(1_000.0) as u32;
+        // So short a run is mostly its beginning, of limiter's the resets of a second: a longer one tells the pace.
+        lane.frames = lane.frames_in(trial.took, span / 4);
+        lane.frames = lane.frames_in(lane.run().took, span);
         lane
+    }
+
+    /// How many SYNs go in `span` if one run took so long.
+    fn frames_in(&self, took: Duration, span: Duration) -> u32 {
+        let frames = u128::from(self.frames) * span.as_nanos() / took.as_nanos();
+        u32::try_from(frames).expect("a run is short").max(FRAMES_MIN)
     }
 
     /// Sends one run and tells what became of it.
     pub(super) fn run(&self) -> Sample {
-        self.run_of(self.frames)
-    }
-
-    fn run_of(&self, frames: u32) -> Sample {
+        let frames = self.frames;
         let before = self.counts();
         let took = self.generator.send(self.bed.client(), frames);
         let all_arrived = || self.arrived() - before.arrived >= u64::from(frames);
         wait::until_some(SETTLE_TIME, || all_arrived().then_some(()));
         let after = self.counts();
-        let arrived = (after.arrived - before.arrived) as f64;
-        let share = |after: u64, before: u64| (after - before) as f64 / arrived.max(1.0);
+        let arrived = count(after.arrived - before.arrived);
+        let share = |after: u64, before: u64| count(after - before) / arrived.max(1.0);
         Sample {
             per_second: arrived / took.as_secs_f64(),
+            took,
             lost: 1.0 - arrived / f64::from(frames),
             passed: share(after.passed, before.passed),
             answered: share(after.answered, before.answered),
@@ -149,13 +170,14 @@ impl<'a> Lane<'a> {
     pub(super) fn talk(&mut self, span: Duration) -> Option<Trips> {
         let mut known = self.known.take()?;
         let (client, server) = (&self.bed.clients[1].namespace, &self.bed.server);
-        let retransmitted = || [client, server].map(|side| tcp_count(side, "RetransSegs")).iter().sum::<u64>();
+        let retransmitted =
+            || [client, server].map(|side| tcp_count(side, "RetransSegs")).iter().sum::<u64>();
         let before = retransmitted();
         let (over, end) = (AtomicBool::new(false), Instant::now() + span);
         let mut times: Vec<Duration> = thread::scope(|scope| {
             let talking = scope.spawn(|| {
                 host::stay_on(OTHER_CPU);
-                let mut times = Vec::new();
+                let mut times = vec![known.trip()];
                 while !over.load(Ordering::Relaxed) {
                     times.push(known.trip());
                 }
@@ -169,10 +191,12 @@ impl<'a> Lane<'a> {
         });
         self.known = Some(known);
         times.sort_unstable();
+        let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1_000];
         Some(Trips {
             count: times.len(),
-            slowest: times.last().copied().unwrap_or_default(),
-            median: times.get(times.len() / 2).copied().unwrap_or_default(),
+            slowest: at(1_000),
+            most: at(999),
+            median: at(500),
             retransmitted: retransmitted() - before,
         })
     }
@@ -184,10 +208,9 @@ impl<'a> Lane<'a> {
     fn counts(&self) -> Counts {
         let Bed { server, .. } = self.bed;
         let refused = match self.guard {
-            Guard::Limiter => self
-                .protection
-                .daemon()
-                .map(|daemon| daemon.count("limiter_packets_total", &[("verdict", "refuse"), ("point", "syn")])),
+            Guard::Limiter => self.protection.daemon().map(|daemon| {
+                daemon.count("limiter_packets_total", &[("verdict", "refuse"), ("point", "syn")])
+            }),
             Guard::Meter => packets(&server.output("nft", &["list", "chain", "netdev", "flood", "refuse"])),
             Guard::Count => packets(&server.output("nft", &["list", "chain", "inet", "flood", "refuse"])),
             Guard::Connlimit | Guard::Hashlimit => {
@@ -265,9 +288,9 @@ fn tcp_count(namespace: &Namespace, name: &str) -> u64 {
     let table = namespace.run(|| fs::read_to_string("/proc/thread-self/net/snmp")).expect("counts of TCP");
     let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: ")).map(str::split_whitespace);
     let (names, values) = (lines.next(), lines.next());
-    let count = names.zip(values).and_then(|(names, values)| {
-        names.zip(values).find(|(this, _)| *this == name)?.1.parse().ok()
-    });
+    let count = names
+        .zip(values)
+        .and_then(|(names, values)| names.zip(values).find(|(this, _)| *this == name)?.1.parse().ok());
     count.unwrap_or_else(|| panic!("{name} is in {table}"))
 }
 
