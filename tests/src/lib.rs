@@ -13,7 +13,7 @@
 //! | [`scene`] | a mail port, a server that holds, one client: where most suites about the daemon play |
 //! | [`server`], [`client`] | TCP servers that keep count, thousands of connects at once |
 //! | [`mail`] | a private Postfix and a minimal SMTP dialogue |
-//! | [`daemon`], [`metrics`], [`memory`] | the real `limiterd` in a bed, what it reports and what it takes |
+//! | [`daemon`], [`metrics`], [`map_memory`], [`usage`] | the real `limiterd` in a bed, what it reports and what it takes |
 //! | [`disk`] | a disk under the state directory that is full, or read-only |
 //! | [`record`] | what Prometheus would have seen of a run, and the alerts that fire on it |
 //! | [`replay`] | recorded outages, played against the limiter |
@@ -39,7 +39,7 @@ pub mod generator;
 pub mod host;
 pub mod interrupt;
 pub mod mail;
-pub mod memory;
+pub mod map_memory;
 pub mod metrics;
 pub mod netns;
 pub mod process;

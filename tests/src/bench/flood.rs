@@ -18,7 +18,7 @@ use load::{LIMIT, Load};
 
 use super::report::{Bound, Figure, Report, Table, count, median, number};
 use crate::host::{self, Requirement};
-use crate::memory;
+use crate::map_memory;
 use crate::veth::Bed;
 
 /// What this needs of the machine, beside the bed and the daemon.
@@ -128,7 +128,7 @@ fn footprint(lanes: &[Lane<'_>], load: Load) -> (f64, f64) {
     daemons.fold((0.0, 0.0), |(entries, bytes), daemon| {
         // What is read of sources is what the last recount found.
         daemon.recount(1);
-        (entries + memory::known_sources(daemon), bytes + count(memory::map_bytes(daemon)))
+        (entries + map_memory::known_sources(daemon), bytes + count(map_memory::map_bytes(daemon)))
     })
 }
 

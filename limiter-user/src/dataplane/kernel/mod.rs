@@ -155,14 +155,17 @@ impl Running {
             .and_then(|mut file| file.read_to_end(&mut bytes))
             .map_err(failed)?;
         let record_len = size_of::<T>();
-        let parse = |chunk: &[u8]| {
-            T::read_from_bytes(chunk).map_err(|_| DataplaneError::Records {
+        // Once and as large as they are: what a recount found is kept until the next one.
+        let mut records = Vec::with_capacity(bytes.len() / record_len);
+        for chunk in bytes.chunks(record_len) {
+            let record = T::read_from_bytes(chunk);
+            records.push(record.map_err(|_| DataplaneError::Records {
                 iterator,
                 len: bytes.len(),
                 record_len,
-            })
-        };
-        bytes.chunks(record_len).map(parse).collect()
+            })?);
+        }
+        Ok(records)
     }
 
     fn amend(&self, amendments: &[Amendment]) -> Result<(), DataplaneError> {

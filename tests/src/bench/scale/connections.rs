@@ -13,12 +13,12 @@ use nix::sys::socket::{
 use super::{Effort, milliseconds};
 use crate::bench::report::{Bound, Figure, Report, Table, count, median};
 use crate::daemon::{DAEMON_RECOUNT_S, Daemon, enforcing};
-use crate::memory;
+use crate::map_memory;
 use crate::raw::{Handshakes, Shape};
 use crate::scene;
 use crate::server::{BANNER, Server};
 use crate::veth::Bed;
-use crate::wait;
+use crate::{usage, wait};
 
 /// The first source.
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
@@ -65,8 +65,8 @@ struct Taken {
 
 impl Taken {
     fn by(daemon: &Daemon<'_>) -> Self {
-        let sources = memory::source_bytes(daemon);
-        Self { sources, others: memory::map_bytes(daemon) - sources }
+        let sources = map_memory::source_bytes(daemon);
+        Self { sources, others: map_memory::map_bytes(daemon) - sources }
     }
 }
 
@@ -176,11 +176,11 @@ fn step(effort: Effort, daemon: &Daemon<'_>, connections: u32, per_source: u32, 
     // What happens once after a change is over by then.
     daemon.wait_recounts(1);
     let taken = Taken::by(daemon);
-    let (cpu_before, start) = (memory::cpu_time(daemon), Instant::now());
+    let (cpu_before, start) = (usage::cpu_time(daemon.process(), None), Instant::now());
     daemon.wait_recounts(effort.rounds);
-    let cpu = memory::cpu_time(daemon).saturating_sub(cpu_before);
+    let cpu = usage::cpu_time(daemon.process(), None).saturating_sub(cpu_before);
     let of_one_cpu = cpu.as_secs_f64() / start.elapsed().as_secs_f64();
-    let resident = memory::resident_bytes(daemon);
+    let resident = usage::resident_kib(daemon.process()) * 1_024;
     Step {
         connections,
         per_source,

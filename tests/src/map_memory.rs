@@ -1,9 +1,8 @@
-//! What a daemon takes: its own memory, its maps, its CPU.
+//! What the maps of a daemon take of the kernel's memory, and how many sources they know.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use limiter_common::names;
 
@@ -11,8 +10,6 @@ use crate::daemon::Daemon;
 
 /// Sources that fit in their map.
 const SOURCES: u32 = names::SOURCES as u32;
-/// `USER_HZ`, the same on all machines that this runs on.
-const TICKS_PER_SECOND: u64 = 100;
 
 /// The maps that the daemon holds by a descriptor, each once: name and bytes.
 #[track_caller]
@@ -55,24 +52,6 @@ pub fn source_bytes(daemon: &Daemon<'_>) -> u64 {
 pub fn known_sources(daemon: &Daemon<'_>) -> f64 {
     let ratio = daemon.metric("limiter_map_fill_ratio", &[("map", "sources")]);
     (ratio * f64::from(SOURCES)).round()
-}
-
-/// Its resident memory.
-#[track_caller]
-#[must_use]
-pub fn resident_bytes(daemon: &Daemon<'_>) -> u64 {
-    let status = fs::read_to_string(process(daemon).join("status")).expect("a process of ours has a status");
-    field(&status, "VmRSS:") << 10
-}
-
-/// The time that it has spent on a CPU.
-#[track_caller]
-#[must_use]
-pub fn cpu_time(daemon: &Daemon<'_>) -> Duration {
-    let stat = fs::read_to_string(process(daemon).join("stat")).expect("a process of ours has counts");
-    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').skip(11).take(2));
-    let ticks = fields.map(|two| two.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>());
-    Duration::from_millis(ticks.expect("ticks in user and kernel mode") * 1_000 / TICKS_PER_SECOND)
 }
 
 fn process(daemon: &Daemon<'_>) -> PathBuf {
