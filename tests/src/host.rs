@@ -29,6 +29,8 @@ pub enum Requirement {
     Path(&'static str),
     /// A mounted cgroup v2 hierarchy.
     Cgroup2,
+    /// What `cargo xtask test` provides at a path on Debian, and what it is.
+    Provided(&'static str, &'static str),
 }
 
 impl Requirement {
@@ -47,6 +49,10 @@ impl Requirement {
             }
             Self::Path(path) if Path::new(path).exists() => None,
             Self::Path(path) => Some(format!("no {path} (needs a kernel that has it)")),
+            Self::Provided(path, _) if Path::new(path).exists() => None,
+            Self::Provided(_, what) => {
+                Some(format!("not there: {what} (needs `cargo xtask test` on Debian)"))
+            }
             Self::Cgroup2 if cgroup2_root().is_some() => None,
             Self::Cgroup2 => Some("no cgroup v2 (needs `mount -t cgroup2`)".to_owned()),
         }

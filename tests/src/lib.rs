@@ -17,6 +17,7 @@
 //! | [`disk`] | a disk under the state directory that is full, or read-only |
 //! | [`record`] | what Prometheus would have seen of a run, and the alerts that fire on it |
 //! | [`replay`] | recorded outages, played against the limiter |
+//! | [`vm`] | another kernel, for one script |
 //! | [`screen`], [`interrupt`] | what programs for people print, and when they are to end |
 //! | [`random`] | cases made from a seed |
 //! | [`host`], [`process`], [`wait`] | requirements, child processes, conditions with a deadline |
@@ -54,6 +55,7 @@ pub mod sock_ops;
 pub mod tc;
 pub mod usage;
 pub mod veth;
+pub mod vm;
 pub mod wait;
 pub mod wire;
 pub mod xdp;

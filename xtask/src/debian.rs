@@ -59,6 +59,17 @@ pub(crate) fn is_on_offer(workspace: &Workspace, package: &str) -> Result<bool> 
     Ok(has_candidate(&policy))
 }
 
+/// Returns the first package that a package depends on; the package itself if apt knows of none.
+pub(crate) fn first_dependency(workspace: &Workspace, package: &str) -> Result<String> {
+    fetch_lists_if_none(workspace)?;
+    let listed = capture(Command::new("apt-cache").args(["depends", "--important", package]))?;
+    Ok(named_first(&listed).unwrap_or(package).to_owned())
+}
+
+fn named_first(listed: &str) -> Option<&str> {
+    listed.lines().find_map(|line| line.trim().strip_prefix("Depends:")).map(str::trim)
+}
+
 fn has_candidate(policy: &str) -> bool {
     policy
         .lines()
@@ -187,6 +198,15 @@ mod tests {
         assert!(is_installed(listing, "nftables"));
         assert!(!is_installed(listing, "postfix"));
         assert!(!is_installed(listing, "nft"));
+    }
+
+    /// The package of a kernel is what the package named after its kind depends on first.
+    #[test]
+    fn the_first_dependency_is_named() {
+        let listed =
+            "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-9-cloud-amd64\n  Depends: other\n";
+        assert_eq!(named_first(listed), Some("linux-image-6.1.0-9-cloud-amd64"));
+        assert_eq!(named_first("linux-image-cloud-amd64\n"), None);
     }
 
     /// `apt-cache policy` says nothing at all about a name it never heard of.

@@ -15,18 +15,25 @@ use crate::terminal::{Step, caution, note};
 use crate::workspace::Workspace;
 
 /// A program that tests call, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("bpftool", "bpftool"),
+    ("busybox", "busybox-static"),
     ("conntrack", "conntrack"),
+    ("depmod", "kmod"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
+    ("modprobe", "kmod"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("postfix", "postfix"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),
     ("sysctl", "procps"),
     ("systemd-analyze", "systemd"),
 ];
+
+/// The package that names the package of Debian's kernel.
+const KERNEL: &str = "linux-image-cloud-amd64";
 
 /// The program that checks and tests alert rules.
 const PROMTOOL: &str = "promtool";
@@ -47,6 +54,7 @@ const MOUNTS: [Mount; 3] = [
 /// Installs the programs that tests call, or says which ones are missing.
 pub(crate) fn provide_programs(workspace: &Workspace) -> Result<()> {
     provide_promtool(workspace)?;
+    provide_kernel(workspace)?;
     let mut packages: Vec<&str> = Vec::new();
     for (program, package) in PROGRAMS {
         if find_program(program).is_none() && !packages.contains(&package) {
@@ -89,6 +97,23 @@ pub(crate) fn provide_promtool(workspace: &Workspace) -> Result<()> {
     fs::copy(&program, tools.join(PROMTOOL)).map_err(Error::file("copy", &program))?;
     fs::remove_dir_all(&unpacked).map_err(Error::file("remove", &unpacked))?;
     Ok(())
+}
+
+/// Provides the kernel that Debian ships, which a suite boots, among this checkout's tools.
+fn provide_kernel(workspace: &Workspace) -> Result<()> {
+    let unpacked = workspace.tools().join("kernel");
+    if unpacked.is_dir() {
+        return Ok(());
+    }
+    if !debian::is_debian() {
+        caution(format!("the suite that boots another kernel will skip: it takes Debian's {KERNEL}"));
+        return Ok(());
+    }
+    let package = debian::first_dependency(workspace, KERNEL)?;
+    // Not in its place before it is whole.
+    let half = workspace.tools().join("kernel.part");
+    debian::unpack(workspace, &package, &half)?;
+    fs::rename(&half, &unpacked).map_err(Error::file("rename", &half))
 }
 
 /// Mounts the kernel file systems that are missing.
