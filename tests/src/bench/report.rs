@@ -219,7 +219,7 @@ pub fn document(reports: &[Report]) -> String {
     writeln!(out, "Of {wanted} figures with something wanted of them {} are met.", wanted - missed.len())
         .expect("a string takes everything");
     if !missed.is_empty() {
-        out += "\nMissed:\n\n";
+        out += "\nMissed; [profile.md](profile.md) says why:\n\n";
     }
     for (report, figure) in missed {
         let [name, value, wanted, ..] = &figure.cells()[..] else { unreachable!("a row has four cells") };
