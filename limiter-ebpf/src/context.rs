@@ -8,6 +8,7 @@ use aya_ebpf::{
     helpers::generated::bpf_skc_to_tcp_sock,
     programs::{SkBuffContext, SockOpsContext},
 };
+use limiter_common::addr::Addr;
 
 /// Returns the socket that a segment is for, or null.
 #[inline(always)]
@@ -25,6 +26,27 @@ pub fn socket_of_event(ctx: &SockOpsContext) -> *mut bpf_sock {
     let socket = unsafe { &raw const (*ctx.ops).__bindgen_anon_2 };
     // SAFETY: as above; the union holds nothing but that pointer.
     unsafe { socket.cast::<*mut bpf_sock>().read() }
+}
+
+/// Returns the remote address of a TCP event; it is v4-mapped for IPv4, on dual-stack listeners too.
+#[inline(always)]
+pub fn remote_addr(ctx: &SockOpsContext) -> Addr {
+    // SAFETY: a field of the context.
+    addr_at(unsafe { (&raw const (*ctx.ops).remote_ip6).cast() })
+}
+
+/// Returns the local address of a TCP event, as [`remote_addr`] does the other.
+#[inline(always)]
+pub fn local_addr(ctx: &SockOpsContext) -> Addr {
+    // SAFETY: a field of the context.
+    addr_at(unsafe { (&raw const (*ctx.ops).local_ip6).cast() })
+}
+
+/// Reads an address: the verifier admits four loads of one word.
+#[inline(always)]
+fn addr_at(words: *const u32) -> Addr {
+    let word = |n: usize| read(words.wrapping_add(n));
+    Addr { words_be: [word(0), word(1), word(2), word(3)] }
 }
 
 /// Reads a member of a TCP socket; `None` of any other socket, and where the kernel has no such

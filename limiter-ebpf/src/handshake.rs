@@ -6,8 +6,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{bpf_sock, bpf_sock_tuple},
     helpers::generated::{
-        bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock, bpf_skc_to_tcp_sock,
-        bpf_tcp_check_syncookie,
+        bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock, bpf_tcp_check_syncookie,
     },
 };
 use limiter_common::{
@@ -15,7 +14,7 @@ use limiter_common::{
     packet::{Segment, Tcp},
 };
 
-use crate::{globals, hook::Hook, packet::Frame};
+use crate::{context, globals, hook::Hook, packet::Frame};
 
 /// `BPF_F_CURRENT_NETNS`: look in the network namespace of the packet.
 const CURRENT_NETNS: u64 = u64::MAX;
@@ -79,21 +78,9 @@ impl Found {
     /// Returns whether the queue of half-open connections is as long as the backlog (`inet_csk_reqsk_queue_is_full`).
     #[inline(always)]
     fn has_full_syn_queue(&self) -> bool {
-        let (queue, backlog) = (globals::syn_queue_offset(), globals::backlog_offset());
-        if queue == 0 || backlog == 0 {
-            return false;
-        }
-        // SAFETY: the reference is held; the helper returns null for anything but a full TCP socket.
-        let listener = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) };
-        if listener.is_null() {
-            return false;
-        }
-        let member = |offset: u32| listener.cast::<u8>().wrapping_add(offset as usize).cast::<u32>();
-        // SAFETY: the verifier checks the offset against the type's member by name.
-        let queued = unsafe { member(queue).read_volatile() };
-        // SAFETY: as above.
-        let most = unsafe { member(backlog).read_volatile() };
-        queued >= most
+        let member = |offset| context::tcp_member::<u32>(self.0.cast(), offset);
+        let (queued, most) = (member(globals::syn_queue_offset()), member(globals::backlog_offset()));
+        queued.zip(most).is_some_and(|(queued, most)| queued >= most)
     }
 }
 

@@ -49,7 +49,7 @@ pub fn charge(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    let connection = Connection { policy, service, port, addr: remote_addr(ctx) };
+    let connection = Connection { policy, service, port, addr: context::remote_addr(ctx) };
     let Some(storage) = create_storage(sk.cast()) else {
         return;
     };
@@ -169,14 +169,4 @@ pub fn state_of(storage: *mut Charge) -> *mut u64 {
 #[inline(always)]
 pub fn charges() -> *mut c_void {
     (&raw const maps::CHARGES).cast_mut().cast()
-}
-
-/// Returns the remote address; it is v4-mapped for IPv4, on dual-stack listeners too.
-#[inline(always)]
-fn remote_addr(ctx: &SockOpsContext) -> Addr {
-    // SAFETY: a field of the context.
-    let words = unsafe { &raw const (*ctx.ops).remote_ip6 }.cast::<u32>();
-    // SAFETY: fields of the context; the verifier wants four loads of one word.
-    let word = |n: usize| unsafe { words.wrapping_add(n).read_volatile() };
-    Addr { words_be: [word(0), word(1), word(2), word(3)] }
 }

@@ -18,7 +18,7 @@ pub const STATE_FLAG: u32 = 1 << 2;
 pub const ROUND_TRIP_FLAG: u32 = 1 << 3;
 
 /// `TCP_CLOSE` (`include/net/tcp_states.h`).
-const CLOSE: u32 = 7;
+pub const CLOSE: u32 = 7;
 
 /// Asks to be told of more; each socket is asked for itself.
 #[inline(always)]

@@ -157,8 +157,8 @@ fn report(effort: Effort, costs: &[Cost]) -> Report {
             rows: costs.iter().map(row).collect(),
         }],
         figures: costs.iter().filter_map(figure).collect(),
-        not_measured: Vec::new(),
         notes: timed.into_iter().collect(),
+        ..Report::default()
     }
 }
 

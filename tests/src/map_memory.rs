@@ -1,12 +1,11 @@
 //! What the maps of a daemon take of the kernel's memory, and how many sources they know.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::PathBuf;
 
 use limiter_common::names;
 
 use crate::daemon::Daemon;
+use crate::usage;
 
 /// Sources that fit in their map.
 const SOURCES: u32 = names::SOURCES as u32;
@@ -19,12 +18,10 @@ pub fn maps(daemon: &Daemon<'_>) -> Vec<(String, u64)> {
         .flatten()
         .map(|map| (map.id().into(), map.name_as_str().unwrap_or_default().to_owned()))
         .collect();
-    let infos = fs::read_dir(process(daemon).join("fdinfo"))
-        .expect("the descriptors of a process of ours can be listed")
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    let mut maps: Vec<_> = infos
+    let mut maps: Vec<_> = usage::descriptors(daemon.process())
+        .into_iter()
         .filter(|info| info.contains("map_type:"))
-        .map(|info| (field(&info, "map_id:"), field(&info, "memlock:")))
+        .map(|info| (usage::field(&info, "map_id:"), usage::field(&info, "memlock:")))
         .collect();
     maps.sort_unstable();
     maps.dedup();
@@ -52,15 +49,4 @@ pub fn source_bytes(daemon: &Daemon<'_>) -> u64 {
 pub fn known_sources(daemon: &Daemon<'_>) -> f64 {
     let ratio = daemon.metric("limiter_map_fill_ratio", &[("map", "sources")]);
     (ratio * f64::from(SOURCES)).round()
-}
-
-fn process(daemon: &Daemon<'_>) -> PathBuf {
-    PathBuf::from("/proc").join(daemon.process().pid().to_string())
-}
-
-/// The number behind a name, at the beginning of a line.
-fn field(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("{name} is in\n{text}"))
 }

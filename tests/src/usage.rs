@@ -1,7 +1,7 @@
 //! What a process uses of the machine, as `/proc` tells it: CPU time and memory.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::Process;
 use crate::wait;
@@ -47,18 +47,32 @@ pub fn machine_cpu_time() -> Duration {
 #[must_use]
 pub fn resident_kib(process: &Process) -> u64 {
     let path = format!("/proc/{}/status", process.pid());
-    let status = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    field(&fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")), "VmRSS:")
+}
+
+/// What the kernel says of each descriptor that a process has open.
+#[must_use]
+pub fn descriptors(process: &Process) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{}/fdinfo", process.pid())).expect("the process runs");
+    entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok()).collect()
+}
+
+/// The number behind a name, at the beginning of a line.
+#[must_use]
+#[track_caller]
+pub fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("{name} is in\n{text}"))
 }
 
 /// Waits until a process that has just started does nothing but its daily work.
 #[track_caller]
 pub fn wait_rest(process: &Process) {
     let mut used = cpu_time(process, None);
-    let mut look = std::time::Instant::now() + REST_LOOK;
+    let mut look = Instant::now() + REST_LOOK;
     wait::until("it has come to rest", REST_TIME, || {
-        if std::time::Instant::now() < look {
+        if Instant::now() < look {
             return false;
         }
         look += REST_LOOK;

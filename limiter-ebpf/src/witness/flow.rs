@@ -10,10 +10,7 @@ use aya_ebpf::{
     helpers::generated::bpf_get_netns_cookie,
     programs::{BtfTracePointContext, SockOpsContext},
 };
-use limiter_common::{
-    addr::Addr,
-    witness::{Flow, FlowKey, IN, Lost, OUT, Tag},
-};
+use limiter_common::witness::{Flow, FlowKey, IN, Lost, OUT, Tag};
 use limiter_ebpf::{clock, context, tcp_events};
 
 use crate::{
@@ -22,8 +19,6 @@ use crate::{
     store::{self, NOEXIST},
 };
 
-/// `TCP_CLOSE` (`include/net/tcp_states.h`).
-const CLOSE: i32 = 7;
 /// Protocol number of TCP (IANA).
 const TCP: u16 = 6;
 
@@ -34,14 +29,10 @@ pub fn begin(ctx: &SockOpsContext) {
     if !is_ours(ctx) {
         return;
     }
-    let key = key(ctx);
-    let (tag, direction) = owner(&key);
-    if tag == Tag::NONE {
-        return;
+    if let Some(direction) = keep(&key(ctx), clock::precise_ns(), false) {
+        let first_byte = if direction == IN { tcp_events::ROUND_TRIP_FLAG } else { 0 };
+        tcp_events::ask(ctx, tcp_events::STATE_FLAG | first_byte);
     }
-    insert(&key, Flow { established_ns: clock::precise_ns(), tag: tag.0, direction, spoken: 0, pad: [0; 5] });
-    let first_byte = if direction == IN { tcp_events::ROUND_TRIP_FLAG } else { 0 };
-    tcp_events::ask(ctx, tcp_events::STATE_FLAG | first_byte);
 }
 
 /// Forgets a connection that is closed: one that waits for late segments is no connection any more.
@@ -55,7 +46,7 @@ pub fn end(ctx: &SockOpsContext) {
 /// Forgets a connection from before the witness: every socket is closed before it is destroyed.
 #[inline(always)]
 pub fn end_seeded(ctx: &BtfTracePointContext) {
-    if ctx.arg::<i32>(2) != CLOSE {
+    if ctx.arg::<u32>(2) != tcp_events::CLOSE {
         return;
     }
     let socket = Socket(ctx.arg(0));
@@ -64,23 +55,19 @@ pub fn end_seeded(ctx: &BtfTracePointContext) {
     }
 }
 
-/// Keeps a connection from before the witness, if it is one that it looks at.
+/// Keeps a connection, if it is one that the witness looks at; returns who opened it then. One from
+/// before the witness was established at 0.
 #[inline(always)]
-pub fn seed(key: &FlowKey, has_spoken: bool) {
+pub fn keep(key: &FlowKey, established_ns: u64, has_spoken: bool) -> Option<u8> {
     let (tag, direction) = owner(key);
-    if tag != Tag::NONE {
-        insert(
-            key,
-            Flow { established_ns: 0, tag: tag.0, direction, spoken: u8::from(has_spoken), pad: [0; 5] },
-        );
+    if tag == Tag::NONE {
+        return None;
     }
-}
-
-#[inline(always)]
-fn insert(key: &FlowKey, flow: Flow) {
+    let flow = Flow { established_ns, tag: tag.0, direction, spoken: u8::from(has_spoken), pad: [0; 5] };
     if maps::FLOWS_LIVE.insert(key, flow, NOEXIST).is_err() && maps::FLOWS_LIVE.get_ptr(key).is_none() {
         store::lose(Lost::Flows);
     }
+    Some(direction)
 }
 
 /// Returns whose a connection is, and who opened it.
@@ -100,23 +87,13 @@ pub fn is_ours(ctx: &SockOpsContext) -> bool {
 /// Returns between whom the connection of an event is.
 #[inline(always)]
 pub fn key(ctx: &SockOpsContext) -> FlowKey {
-    // The verifier admits word by word only, and the port is in the upper half of its word.
+    // The port is in the upper half of its word.
     // SAFETY: a field of the context.
     let port = context::read(unsafe { &raw const (*ctx.ops).remote_port });
-    // SAFETY: a field of the context.
-    let local = unsafe { (&raw const (*ctx.ops).local_ip6).cast::<u32>() };
-    // SAFETY: a field of the context.
-    let remote = unsafe { (&raw const (*ctx.ops).remote_ip6).cast::<u32>() };
     FlowKey {
-        local: words(local),
-        remote: words(remote),
+        local: context::local_addr(ctx),
+        remote: context::remote_addr(ctx),
         local_port: ctx.local_port() as u16,
         remote_port: u16::from_be((port >> 16) as u16),
     }
-}
-
-#[inline(always)]
-fn words(at: *const u32) -> Addr {
-    let word = |index: usize| context::read(at.wrapping_add(index));
-    Addr { words_be: [word(0), word(1), word(2), word(3)] }
 }

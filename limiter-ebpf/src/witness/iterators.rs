@@ -40,7 +40,7 @@ pub fn seed(ctx: *mut TcpContext) -> i32 {
     let socket = Socket(sk);
     if !sk.is_null() && 1 << u32::from(socket.state() & 31) & LIVE != 0 {
         let acknowledged: u64 = socket.member(globals::bytes_acked_offset());
-        flow::seed(&socket.key(), acknowledged > BYTES_OF_A_SYN);
+        flow::keep(&socket.key(), 0, acknowledged > BYTES_OF_A_SYN);
     }
     0
 }

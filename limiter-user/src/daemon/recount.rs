@@ -362,6 +362,7 @@ mod tests {
         }
         assert_eq!(recounts.take(with_total(2, 99), START.plus_s(30)).len(), 1);
     }
+
     /// So does the count of a class, from the charges of that class.
     #[test]
     fn classes_drift_too() {

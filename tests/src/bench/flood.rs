@@ -63,15 +63,8 @@ struct Row {
 /// Measures; `progress` hears of each step.
 #[must_use]
 pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Report {
-    let mut report = Report {
-        name: "flood",
-        title: "A flood of SYNs",
-        method: method(effort),
-        tables: Vec::new(),
-        figures: Vec::new(),
-        not_measured: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut report =
+        Report { name: "flood", title: "A flood of SYNs", method: method(effort), ..Report::default() };
     let mut guards = vec![Guard::EmptyDrop, Guard::Limiter];
     for guard in [Guard::XdpFilter, Guard::Meter, Guard::Count, Guard::Connlimit, Guard::Hashlimit] {
         let missing: Vec<_> = guard.needs().iter().filter_map(|need| need.missing()).collect();

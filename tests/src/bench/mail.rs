@@ -292,7 +292,6 @@ fn report(effort: Effort, all: &[Figures]) -> Report {
         )],
         tables: all.iter().map(Figures::table).collect(),
         figures: all.iter().flat_map(Figures::verdicts).collect(),
-        not_measured: Vec::new(),
-        notes: Vec::new(),
+        ..Report::default()
     }
 }

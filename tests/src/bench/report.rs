@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::host;
 
 /// What a benchmark has to say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Its name on the command line.
     pub name: &'static str,

@@ -57,15 +57,7 @@ const SWITCH_MAX_MS: f64 = 1_000.0;
 /// Measures; `progress` hears of each step.
 #[must_use]
 pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Report {
-    let mut report = Report {
-        name: "scale",
-        title: "Scale",
-        method: method(effort),
-        tables: Vec::new(),
-        figures: Vec::new(),
-        not_measured: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut report = Report { name: "scale", title: "Scale", method: method(effort), ..Report::default() };
     verdicts(effort, &mut progress, &mut report);
     switches(effort, &mut progress, &mut report);
     connections::measure(effort, 1, effort.connections, &mut progress, &mut report);

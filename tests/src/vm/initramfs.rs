@@ -23,6 +23,9 @@ impl Initramfs {
     /// Adds a file of this machine; one that is there already is left as it is.
     #[track_caller]
     pub(super) fn add_file(&mut self, name: &str, file: &Path) {
+        if self.names.contains(name.trim_start_matches('/')) {
+            return;
+        }
         let content = fs::read(file).unwrap_or_else(|e| panic!("reading {}: {e}", file.display()));
         self.add(name, &content);
     }

@@ -1,9 +1,7 @@
 //! What the daemon takes: its own memory, and its maps.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use limiter_tests::daemon::Daemon;
+use limiter_tests::usage::{self, field};
 
 /// What the heap may grow by between the two looks: it keeps some of what was freed. A policy
 /// that stayed with every reload would be some 100 KiB each.
@@ -29,18 +27,12 @@ pub(crate) struct Memory {
 impl Memory {
     /// Looks at a daemon.
     pub(crate) fn of(daemon: &Daemon<'_>) -> Self {
-        let process = Path::new("/proc").join(daemon.process().pid().to_string());
-        let read =
-            |path: PathBuf| fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let infos: Vec<String> = fs::read_dir(process.join("fdinfo"))
-            .expect("the descriptors of a process of ours can be listed")
-            .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
-            .collect();
+        let infos = usage::descriptors(daemon.process());
         let maps = infos.iter().filter(|info| info.contains("map_type:") && field(info, "map_type:") != HASH);
         let single =
             |info: &aya::maps::MapInfo| info.name_as_str().is_some_and(|n| n.starts_with("standalone"));
         Self {
-            rss_kib: field(&read(process.join("status")), "VmRSS:"),
+            rss_kib: usage::resident_kib(daemon.process()),
             descriptors: infos.len(),
             held_maps_bytes: maps.map(|info| field(info, "memlock:")).sum(),
             single_maps: aya::maps::loaded_maps().flatten().filter(single).count(),
@@ -60,11 +52,4 @@ impl Memory {
             "maps stay behind: {before:?} to {self:?}"
         );
     }
-}
-
-/// The number behind a name, at the beginning of a line.
-fn field(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("{name} is in\n{text}"))
 }

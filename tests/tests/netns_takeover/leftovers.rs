@@ -1,16 +1,16 @@
 //! What is left behind, and what takes it away.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::process::Command;
 
 use aya::programs::{loaded_links, loaded_programs};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::host::{Cgroup, Requirement};
+use limiter_tests::process::Process;
 use limiter_tests::scene::{address, connect, has_xdp};
 use limiter_tests::server::Server;
 use limiter_tests::veth::Bed;
-use limiter_tests::{host, require, wait};
+use limiter_tests::{host, require, usage, wait};
 
 use super::{PATIENCE, assert_one_source_holds, config};
 
@@ -21,14 +21,12 @@ fn attached_to(cgroup: &Cgroup) -> usize {
 }
 
 /// Ids of the programs that a process has open, and of the links that attach them: those are pinned.
-fn ids_of(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
-    let read = |entry: fs::DirEntry| fs::read_to_string(entry.path()).ok();
-    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives").flatten();
+fn ids_of(process: &Process) -> (BTreeSet<u32>, BTreeSet<u32>) {
     let id = |text: String| {
         let mut values = text.lines().filter_map(|line| line.strip_prefix("prog_id:"));
         values.next().map(|id| id.trim().parse::<u32>().expect("an id is a number"))
     };
-    let programs: BTreeSet<u32> = files.filter_map(read).filter_map(id).collect();
+    let programs: BTreeSet<u32> = usage::descriptors(process).into_iter().filter_map(id).collect();
     let links = loaded_links().flatten().filter(|link| programs.contains(&link.program_id()));
     let links = links.map(|link| link.id()).collect();
     (programs, links)
@@ -49,7 +47,7 @@ fn leaves_nothing(end: fn(&mut Daemon<'_>)) {
     let server = Server::plan(address(&bed)).listen(&bed.server);
     let mut daemon =
         Daemon::start_with(&bed.server, &config(), &format!("cgroup = \"{}\"", cgroup.path().display()));
-    let (programs, links) = ids_of(daemon.process().pid());
+    let (programs, links) = ids_of(daemon.process());
     assert_eq!(attached_to(&cgroup), 3, "the gate, the charge, and the witness of the first byte");
     assert!(has_xdp(&bed), "XDP is attached");
     assert!(programs.len() >= 6 && links.len() >= 5, "{programs:?} {links:?}");
