@@ -77,7 +77,9 @@ wait_for '[ "$(sum limiter_connections)" -ge 10 ]'
 # A refused SYN is sent again after a second.
 sleep 3
 section held
-netstat -tn | grep ESTABLISHED | grep -c -E '(10.9.0.1|fd09::1):25 '
+for address in 10.9.0.1 fd09::1; do
+    echo "established $(netstat -tn | grep ESTABLISHED | grep -c " $address:25 ")"
+done
 metrics
 
 nft 'add table inet f; add chain inet f input { type filter hook input priority 0; }; add rule inet f input tcp dport 25 drop'
