@@ -17,13 +17,13 @@ use crate::{
 pub fn count(ctx: &BtfTracePointContext) {
     let skb = Skb(ctx.arg(0));
     let reason: u32 = ctx.arg(2);
-    let Some(segment) = skb.segment() else {
-        return;
-    };
     let home = skb.home();
     if home == Home::Foreign {
         return;
     }
+    let Some(segment) = skb.segment() else {
+        return;
+    };
     let Some((key, direction)) = ends(&segment, skb.is_received()) else {
         return;
     };

@@ -1,6 +1,7 @@
 //! Facts of a TCP socket: between whom, in which namespace, in which state.
 
 use limiter_common::{addr::Addr, witness::FlowKey};
+use zerocopy::FromBytes;
 
 use crate::{globals, store::probe};
 
@@ -12,7 +13,9 @@ impl Socket {
     /// Returns whether it belongs to the namespace that limiter guards.
     #[inline(always)]
     pub fn is_ours(self) -> bool {
-        is_net_ours(self.member::<usize>(globals::net_offset()))
+        let net: usize = self.member(globals::net_offset());
+        let cookie = (net as *const u8).wrapping_add(globals::net_cookie_offset() as usize);
+        net != 0 && probe::<u64>(cookie) == globals::netns_cookie()
     }
 
     /// Returns between whom it is.
@@ -43,15 +46,7 @@ impl Socket {
 
     /// Returns a member.
     #[inline(always)]
-    pub fn member<T: Copy + Default>(self, offset: u32) -> T {
+    pub fn member<T: FromBytes>(self, offset: u32) -> T {
         probe(self.0.wrapping_add(offset as usize))
     }
-}
-
-/// Returns whether a `struct net` is the namespace that limiter guards.
-#[inline(always)]
-pub fn is_net_ours(net: usize) -> bool {
-    net != 0
-        && probe::<u64>((net as *const u8).wrapping_add(globals::net_cookie_offset() as usize))
-            == globals::netns_cookie()
 }

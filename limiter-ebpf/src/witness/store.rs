@@ -1,5 +1,7 @@
 //! Typed access to the maps, and reads of kernel memory.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use limiter_common::{
     addr::Addr,
@@ -9,6 +11,7 @@ use limiter_common::{
     witness::{DropKey, DropSample, Endpoint, Lost, REASONS, Tag},
 };
 use limiter_ebpf::{atomic, clock, opaque::bounded};
+use zerocopy::FromBytes;
 
 use crate::maps;
 
@@ -22,11 +25,12 @@ const LOOPBACK: u8 = 127;
 
 /// Reads kernel memory; a fault leaves zeroes.
 #[inline(always)]
-pub fn probe<T: Copy + Default>(at: *const u8) -> T {
-    let mut value = T::default();
+pub fn probe<T: FromBytes>(at: *const u8) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as many bytes of our stack as are written; the helper itself takes any address.
-    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, at.cast()) };
-    value
+    unsafe { bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, at.cast()) };
+    // SAFETY: the helper has written all of it, zeroes after a fault, and any bytes are a value.
+    unsafe { value.assume_init() }
 }
 
 /// Returns whose a connection is: that of a client to a service, or one of this host to
