@@ -145,8 +145,8 @@ pub struct Total {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ResetBudget {
-    /// The second, on `CLOCK_MONOTONIC`.
-    pub second: u64,
+    /// The end of the second, on `CLOCK_MONOTONIC`.
+    pub ends_at_ns: u64,
     /// Resets sent in it.
     pub sent: u64,
 }

@@ -48,11 +48,12 @@ pub fn judge_completing<H: Hook>(ctx: &H, segment: u64) -> u32 {
 /// Judges a frame.
 #[inline(always)]
 pub fn run<H: Hook>(ctx: &H) -> u32 {
-    ctx.prepare();
     let frame = Frame::new(ctx);
     if let Some((segment, tcp)) = packet::plain(&frame) {
         return judge_segment(ctx, &frame, &segment, &tcp);
     }
+    ctx.prepare();
+    let frame = Frame::new(ctx);
     match walk(&frame) {
         Ok((segment, tcp)) => judge_segment(ctx, &frame, &segment, &tcp),
         Err((Stop::NotTcp, _)) => H::PASS,
@@ -167,7 +168,11 @@ impl<'a, H: Hook> Packet<'a, H> {
         if let Some(known) = judgement.source {
             known.note_refused(judgement.ruling);
         }
-        if judgement.ruling.verdict.is_refusal() { self.refuse_syn(source, destination) } else { H::PASS }
+        if judgement.ruling.verdict.is_refusal() {
+            self.refuse_syn(judgement.ruling, source, destination)
+        } else {
+            H::PASS
+        }
     }
 
     #[inline(always)]
@@ -178,8 +183,9 @@ impl<'a, H: Hook> Packet<'a, H> {
     }
 
     #[inline(always)]
-    fn refuse_syn(&self, source: Addr, destination: Addr) -> u32 {
-        if !self.policy.service(self.service).has(Service::RESET) {
+    fn refuse_syn(&self, ruling: Ruling, source: Addr, destination: Addr) -> u32 {
+        let resets = self.policy.service(self.service).has(Service::RESET);
+        if !resets || !reset::is_within_budget(ruling.at_ns) {
             return H::DROP;
         }
         let reset = Reset::answering(&self.tcp, destination, source, self.segment.end - self.segment.tcp);

@@ -31,9 +31,6 @@ struct Ethernet {
 /// Turns the frame into a reset and sends it back; `None` if that can't be done.
 #[inline(always)]
 pub fn send<H: Hook>(ctx: &H, segment: &Segment, reset: &Reset) -> Option<u32> {
-    if !is_within_budget() {
-        return Some(H::DROP);
-    }
     match (segment.ip, segment.family) {
         (14, Family::V4) => rewrite::<H, 14, 20>(ctx, segment, reset),
         (14, Family::V6) => rewrite::<H, 14, 40>(ctx, segment, reset),
@@ -45,16 +42,16 @@ pub fn send<H: Hook>(ctx: &H, segment: &Segment, reset: &Reset) -> Option<u32> {
     }
 }
 
+/// Takes one reset from the budget of this CPU; returns whether there was one left.
 #[inline(always)]
-fn is_within_budget() -> bool {
+pub fn is_within_budget(now_ns: u64) -> bool {
     let Some(budget) = maps::RESET_BUDGETS.get_ptr_mut(0) else {
         return false;
     };
-    let second = u64::from(clock::seconds(clock::now_ns()));
     // SAFETY: this CPU's value of a live map; only softirq code uses it.
     let budget = unsafe { &mut *budget };
-    if budget.second != second {
-        budget.second = second;
+    if now_ns >= budget.ends_at_ns {
+        budget.ends_at_ns = (u64::from(clock::seconds(now_ns)) + 1) * clock::SECOND_NS;
         budget.sent = 0;
     }
     budget.sent += 1;

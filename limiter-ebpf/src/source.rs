@@ -170,9 +170,12 @@ impl SourceRef {
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
         if ruling.verdict.is_over_own_limit() {
-            let second = clock::seconds(ruling.at_ns);
-            // SAFETY: a field of the entry. All writers write about the same time.
-            atomic::store_u32(unsafe { &raw mut (*self.at).over_limit_at_s }, second);
+            // SAFETY: a field of the entry; no access happens here.
+            let over_limit_at_s = unsafe { &raw mut (*self.at).over_limit_at_s };
+            if clock::is_past(atomic::load_u32(over_limit_at_s), ruling.at_ns) {
+                // All writers write about the same time.
+                atomic::store_u32(over_limit_at_s, clock::seconds(ruling.at_ns));
+            }
         }
     }
 }

@@ -219,7 +219,12 @@ impl Fixture {
     /// Notes that every CPU has sent this many resets in the second of the clock.
     pub fn set_resets_sent(&mut self, second: u64, sent: u64) {
         let cpus = aya::util::nr_cpus().expect("counting CPUs");
-        let budgets = PerCpuValues::try_from(vec![ResetBudget { second, sent }; cpus]).expect("one per CPU");
+        let budgets =
+            PerCpuValues::try_from(vec![
+                ResetBudget { ends_at_ns: (second + 1) * 1_000_000_000, sent };
+                cpus
+            ])
+            .expect("one per CPU");
         self.budgets.set(0, budgets, 0).expect("writing budgets");
     }
 

@@ -17,7 +17,7 @@ pub trait Hook: EbpfContext + Sized {
     /// The frame is lost.
     const DROP: u32;
 
-    /// Makes sure that the headers can be read, as far as that is possible.
+    /// Makes sure that the headers of an unusual frame can be read, as far as that is possible.
     fn prepare(&self);
 
     /// Returns the address of the first byte.
