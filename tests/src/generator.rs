@@ -16,7 +16,7 @@ use nix::net::if_::if_nametoindex;
 use crate::frame::{Frame, Tcp};
 use crate::host;
 use crate::veth::Client;
-use crate::xdp::{NAME, object_of};
+use crate::xdp::{NAME, instruction as op, object_of};
 
 /// The CPU that makes the frames and takes them in.
 const CPU: usize = 0;
@@ -153,10 +153,4 @@ fn code(blank: &[u8], sources: Sources, device: u32) -> Vec<u8> {
         op(0x95, 0, 0, 0, 0), // exit
     ]);
     code.concat()
-}
-
-/// One instruction (`struct bpf_insn`).
-fn op(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> [u8; 8] {
-    let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), immediate.to_le_bytes());
-    [code, from << 4 | to, o0, o1, i0, i1, i2, i3]
 }

@@ -174,11 +174,34 @@ impl Cgroup {
         &self.path
     }
 
+    /// Runs `start`, and whatever it starts, in it.
+    #[track_caller]
+    pub fn start<T>(&self, start: impl FnOnce() -> T) -> T {
+        self.adopt(process::id());
+        let _inside = Inside;
+        start()
+    }
+
     /// Moves a process into it.
     #[track_caller]
     pub fn adopt(&self, pid: u32) {
-        let file = self.path.join("cgroup.procs");
+        Self::move_into(&self.path, pid);
+    }
+
+    #[track_caller]
+    fn move_into(group: &Path, pid: u32) {
+        let file = group.join("cgroup.procs");
         fs::write(&file, pid.to_string()).unwrap_or_else(|e| panic!("{pid} into {}: {e}", file.display()));
+    }
+}
+
+/// Takes this process back to the root when dropped.
+struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let root = cgroup2_root().expect("there is a root that the group was created in");
+        Cgroup::move_into(&root, process::id());
     }
 }
 

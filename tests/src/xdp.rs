@@ -1,9 +1,9 @@
-//! The smallest XDP programs, which return one action, written out as ELF objects.
+//! Small XDP programs, most of which return one action, written out as ELF objects.
 //!
 //! `Pass` belongs on a client's device: a veth hands frames of `XDP_TX` and redirects to its peer only while the
 //! peer has an XDP program of its own. GRO on the peer is not enough: frames
 //! are queued but its NAPI is not kicked (`veth_xdp_flush`,
-//! `drivers/net/veth.c`). Two instructions need no compiler. Any of them also
+//! `drivers/net/veth.c`). So few instructions need no compiler. Any of them also
 //! serves as the foreign program that is already there.
 
 use aya::programs::Xdp;
@@ -32,6 +32,12 @@ pub enum Action {
     Tx = 3,
 }
 
+const DROP: i32 = Action::Drop as i32;
+const PASS: i32 = Action::Pass as i32;
+/// Where the flags of TCP are in a frame of IPv4 without options.
+const FLAGS_AT: i16 = 47;
+const FLAGS_END: i32 = FLAGS_AT as i32 + 1;
+
 /// A program on a device; gone when dropped.
 #[derive(Debug)]
 pub struct Attached {
@@ -42,10 +48,34 @@ impl Attached {
     /// Attaches a program that returns `action` to `device` in `namespace`.
     #[must_use]
     pub fn new(namespace: &Namespace, device: &str, action: Action, mode: XdpMode) -> Self {
-        let mut program = EbpfLoader::new()
-            .btf(None)
-            .load(&object(SECTION, action as u8))
-            .expect("the object is well-formed");
+        Self::of(namespace, device, &object(SECTION, action as u8), mode)
+    }
+
+    /// Attaches a program that drops resets over IPv4 and passes all other frames.
+    #[must_use]
+    pub fn without_resets(namespace: &Namespace, device: &str) -> Self {
+        let code = [
+            instruction(0x61, 2, 1, 0, 0),         // r2 = data
+            instruction(0x61, 3, 1, 4, 0),         // r3 = data_end
+            instruction(0xb7, 0, 0, 0, PASS),      // r0 = XDP_PASS
+            instruction(0xbf, 4, 2, 0, 0),         // r4 = r2
+            instruction(0x07, 4, 0, 0, FLAGS_END), // r4 += as far as the flags
+            instruction(0x2d, 4, 3, 6, 0),         // if r4 > r3 exit
+            instruction(0x71, 4, 2, 14, 0),        // r4 = version and length of the header
+            instruction(0x55, 4, 0, 4, 0x45),      // if r4 != IPv4 without options exit
+            instruction(0x71, 4, 2, 23, 0),        // r4 = protocol
+            instruction(0x55, 4, 0, 2, 6),         // if r4 != TCP exit
+            instruction(0x71, 4, 2, FLAGS_AT, 0),  // r4 = flags of TCP
+            instruction(0x45, 4, 0, 1, 4),         // if r4 & RST skip 1
+            instruction(0x95, 0, 0, 0, 0),         // exit
+            instruction(0xb7, 0, 0, 0, DROP),      // r0 = XDP_DROP
+            instruction(0x95, 0, 0, 0, 0),         // exit
+        ];
+        Self::of(namespace, device, &object_of(SECTION, &code.concat()), XdpMode::Driver)
+    }
+
+    fn of(namespace: &Namespace, device: &str, object: &[u8], mode: XdpMode) -> Self {
+        let mut program = EbpfLoader::new().btf(None).load(object).expect("the object is well-formed");
         let xdp: &mut Xdp = program
             .program_mut(NAME)
             .expect("the object holds the program")
@@ -64,8 +94,17 @@ type Section<'a> = (&'a str, &'a [u8], [u32; 3], [u64; 2]);
 
 /// The object of a program that returns one value.
 pub(crate) fn object(section: &str, returned: u8) -> Vec<u8> {
-    // r0 = returned; exit
-    object_of(section, &[0xb7, 0, 0, 0, returned, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+    let code = [
+        instruction(0xb7, 0, 0, 0, returned.into()), // r0 = returned
+        instruction(0x95, 0, 0, 0, 0),               // exit
+    ];
+    object_of(section, &code.concat())
+}
+
+/// One instruction (`struct bpf_insn`).
+pub(crate) fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> [u8; 8] {
+    let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), immediate.to_le_bytes());
+    [code, from << 4 | to, o0, o1, i0, i1, i2, i3]
 }
 
 /// A relocatable object: program, licence, one symbol and their names.

@@ -4,18 +4,21 @@
 //! Rounds go through all of them in turn, so that whatever else the machine does
 //! falls on all alike. Ratios are of a round, which is what is compared; a figure
 //! is the median of the rounds. The generator is Postfix' own `smtp-source`; the
-//! server is its `smtp-sink`, which does nothing, or Postfix. Both run on the same
-//! CPUs as the kernel's work on their packets, so that what limiter takes is
-//! taken from them.
+//! server is its `smtp-sink`, which does nothing, or Postfix. `smtp-source`,
+//! `smtp-sink` and the kernel's work on their packets have one CPU together: what
+//! limiter takes is taken from them, and where the scheduler puts them makes no
+//! difference.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::report::{Bound, Figure, Report, Table, count, median};
-use crate::daemon::Daemon;
-use crate::host::{self, Requirement};
+use crate::daemon::{DAEMON_RECOUNT_S, Daemon};
+use crate::host::{self, Cgroup, Requirement};
 use crate::mail::{DOMAIN, Mail, Postfix, Smtp};
+use crate::netns::Namespace;
 use crate::process::Process;
 use crate::veth::Bed;
 use crate::xdp::{Action, Attached, XdpMode};
@@ -27,6 +30,9 @@ pub const NEEDS: &[Requirement] =
 
 /// The port of the server.
 const SMTP: u16 = 25;
+/// Runs `smtp-source` and `smtp-sink` on one CPU, and each until it has nothing to do: who is woken does not
+/// interrupt the other, or the least difference in time would change how often they take turns.
+const TURNS: [&str; 6] = ["taskset", "--cpu-list", "0", "chrt", "--batch", "0"];
 /// Sessions at once.
 const PARALLEL: usize = 10;
 /// How long one run may take.
@@ -47,8 +53,8 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What `cargo xtask bench mail` takes: some five minutes.
-    pub const FULL: Self = Self { rounds: 5, sink_sessions: 36_000, postfix_sessions: 1_200 };
+    /// What `cargo xtask bench mail` takes: some six minutes.
+    pub const FULL: Self = Self { rounds: 7, sink_sessions: 18_000, postfix_sessions: 3_000 };
     /// Enough to see that it works.
     pub const SMOKE: Self = Self { rounds: 1, sink_sessions: 100, postfix_sessions: 0 };
 }
@@ -61,10 +67,12 @@ enum Guard {
     EmptyXdp,
     Limiter,
     Witness,
+    /// Without XDP, and so without what a veth does for it.
+    Tcx,
 }
 
 impl Guard {
-    const ALL: [Self; 4] = [Self::Nothing, Self::EmptyXdp, Self::Limiter, Self::Witness];
+    const ALL: [Self; 5] = [Self::Nothing, Self::EmptyXdp, Self::Limiter, Self::Witness, Self::Tcx];
 
     const fn label(self) -> &'static str {
         match self {
@@ -72,21 +80,24 @@ impl Guard {
             Self::EmptyXdp => "an empty XDP program",
             Self::Limiter => "limiter enforces, witness off",
             Self::Witness => "limiter enforces, witness on",
+            Self::Tcx => "the same by TCX instead of XDP",
         }
     }
 
-    fn start(self, bed: &Bed) -> Option<Daemon<'_>> {
-        let witness = match self {
+    fn start<'a>(self, bed: &'a Bed, group: &Cgroup) -> Option<Daemon<'a>> {
+        let (witness, attach) = match self {
             Self::Nothing | Self::EmptyXdp => return None,
-            Self::Limiter => false,
-            Self::Witness => true,
+            Self::Limiter => (false, "native"),
+            Self::Witness => (true, "native"),
+            Self::Tcx => (true, "tcx"),
         };
         let config = format!(
-            "mode = \"enforce\"\ninterfaces = [\"srv0\"]\n[witness]\nenabled = {witness}\n[[service]]\n\
+            "mode = \"enforce\"\ninterfaces = [\"srv0\"]\nattach = \"{attach}\"\n[witness]\nenabled = {witness}\n[[service]]\n\
              name = \"smtp\"\nports = [{SMTP}]\nconnections_per_source = 1000\nconnections_total = 5000\n\
              new_connections_per_source = {{ per_second = 100000, burst = 100000 }}\n"
         );
-        let daemon = Daemon::start(&bed.server, &config);
+        let runtime = format!("cgroup = \"{}\"", group.path().display());
+        let daemon = Daemon::start_with(&bed.server, &config, &runtime);
         // A start takes seconds of a CPU after the daemon is up, for the witness above all.
         usage::wait_rest(daemon.process());
         Some(daemon)
@@ -137,7 +148,9 @@ pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Report {
 }
 
 fn run(server: &str, sessions: usize, guard: Guard) -> Run {
-    let bed = Bed::plan().offloads().build();
+    let bed = Bed::plan().offloads().without_pass().build();
+    // Clients are other machines: limiter looks at the sockets of the server alone.
+    let group = Cgroup::create("mail");
     let client = &bed.client().namespace;
     // A connection's port may be used again while the server still waits for late segments.
     client.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
@@ -145,18 +158,19 @@ fn run(server: &str, sessions: usize, guard: Guard) -> Run {
     bed.server.sysctl("net.core.somaxconn", "4096");
     let address = SocketAddr::new(bed.client().server_ipv4(), SMTP);
     let (_sink, _postfix);
+    let turns = if server == "smtp-sink" { TURNS.as_slice() } else { &[] };
     if server == "smtp-sink" {
-        _sink = sink(&bed, address);
+        _sink = group.start(|| sink(&bed, address));
     } else {
-        _postfix = Postfix::start(&bed.server, &[("virtual_transport", "discard:")]);
+        _postfix = group.start(|| Postfix::start(&bed.server, &[("virtual_transport", "discard:")]));
     }
-    let _daemon = guard.start(&bed);
+    let _daemon = guard.start(&bed, &group);
     let _xdp =
         (guard == Guard::EmptyXdp).then(|| Attached::new(&bed.server, "srv0", Action::Pass, XdpMode::Driver));
     // What is loaded at the first session is loaded now.
-    source(&bed, address, 200);
+    source(&bed, address, turns, 200);
     let (began, cpu_before) = (Instant::now(), usage::machine_cpu_time());
-    source(&bed, address, sessions);
+    source(&bed, address, turns, sessions);
     let (took, cpu) = (began.elapsed(), usage::machine_cpu_time().saturating_sub(cpu_before));
     let mut times = calls(&bed, address);
     times.sort_unstable();
@@ -167,18 +181,26 @@ fn run(server: &str, sessions: usize, guard: Guard) -> Run {
 }
 
 fn sink(bed: &Bed, address: SocketAddr) -> Process {
-    let program = host::find_command("smtp-sink").expect("it comes with postfix");
     let user = nix::unistd::User::from_name("postfix").ok().flatten().map_or("nobody", |_| "postfix");
-    let mut command = bed.server.command(&program.to_string_lossy());
+    let mut command = command(&bed.server, &TURNS, "smtp-sink");
     command.args(["-u", user, "-c", &address.to_string(), "4000"]);
     let process = Process::start("smtp-sink", &mut command);
     wait::until("smtp-sink listens", RUN_TIME, || bed.server.listens(SMTP));
     process
 }
 
-fn source(bed: &Bed, address: SocketAddr, sessions: usize) {
-    let program = host::find_command("smtp-source").expect("it comes with postfix");
-    let mut command = bed.client().namespace.command(&program.to_string_lossy());
+/// A program of Postfix in a namespace, run by these words.
+fn command(namespace: &Namespace, words: &[&str], program: &str) -> Command {
+    let program = host::find_command(program).expect("it comes with postfix");
+    let program = program.to_string_lossy();
+    let mut words = words.iter().copied().chain([&*program]);
+    let mut command = namespace.command(words.next().expect("the program is one"));
+    command.args(words);
+    command
+}
+
+fn source(bed: &Bed, address: SocketAddr, turns: &[&str], sessions: usize) {
+    let mut command = command(&bed.client().namespace, turns, "smtp-source");
     let (parallel, count, to) = (PARALLEL.to_string(), sessions.to_string(), format!("inbox@{DOMAIN}"));
     command.args(["-s", &parallel, "-m", &count, "-l", "2048", "-f", "sender@example.org", "-t", &to]);
     let process = Process::start("smtp-source", command.arg(address.to_string()));
@@ -231,7 +253,7 @@ impl Figures {
     }
 
     /// What is compared with what is wanted.
-    fn verdicts(&self) -> [Figure; 4] {
+    fn verdicts(&self) -> [Figure; 6] {
         let figure =
             |what: &str, ratio, bound| Figure::wanted(format!("{}: {what}", self.server), ratio, "", bound);
         let rate = |run: &Run| run.sessions_per_s;
@@ -240,6 +262,11 @@ impl Figures {
             figure(
                 "sessions, limiter and witness to none",
                 self.ratio(Guard::Witness, Guard::Nothing, rate),
+                Bound::Least(0.98),
+            ),
+            figure(
+                "sessions, limiter and witness by TCX to none",
+                self.ratio(Guard::Tcx, Guard::Nothing, rate),
                 Bound::Least(0.98),
             ),
             figure(
@@ -255,6 +282,11 @@ impl Figures {
             figure(
                 "p99, limiter and witness to none",
                 self.ratio(Guard::Witness, Guard::Nothing, p99),
+                Bound::Most(1.05),
+            ),
+            figure(
+                "p99, limiter and witness to an empty XDP program",
+                self.ratio(Guard::Witness, Guard::EmptyXdp, p99),
                 Bound::Most(1.05),
             ),
         ]
@@ -285,9 +317,12 @@ fn report(effort: Effort, all: &[Figures]) -> Report {
         method: vec![format!(
             "Medians of {} rounds, ratios within each round. Postfix' own `smtp-source` sends over a veth to its \
              `smtp-sink`, which does nothing, and to Postfix, {PARALLEL} sessions at once; both ends and the kernel \
-             share the CPUs, so that what limiter takes is taken from them. CPU is that of the whole machine, per \
-             session. A daemon has come to rest before a run. For any XDP program a veth copies each frame that TCP \
-             sends, where a network card does not: what an empty program costs is shown beside, and is not limiter's.",
+             share the CPUs (with `smtp-sink` one CPU, in the batch class), so that what limiter takes is taken from \
+             them. limiter is attached to the control group of the server, as clients are other machines; it recounts \
+             every {DAEMON_RECOUNT_S} seconds, five times as often as by default. CPU is that of the whole machine, \
+             per session. A daemon has come to rest before a run. For any XDP program a veth copies each frame that \
+             TCP sends, where a network card does not: what an empty program costs is shown beside, and limiter is \
+             measured by TCX too, which takes frames as they are.",
             effort.rounds
         )],
         tables: all.iter().map(Figures::table).collect(),

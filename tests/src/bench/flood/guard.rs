@@ -159,14 +159,15 @@ impl Protection<'_> {
     }
 }
 
-/// The circuit breaker is off: it would open, as all sources but one are over their limit.
+/// The circuit breaker is off: it would open, as all sources but one are over their limit. So is the witness,
+/// which looks at every packet that the kernel drops for anybody: peers would have to pay for it.
 fn config(load: Load, refuses: bool) -> String {
     let limits = match (load, refuses) {
         (Load::Random, true) => format!("connections_per_source = 1000\nconnections_total = {LIMIT}"),
         _ => format!("connections_per_source = {LIMIT}"),
     };
     format!(
-        "mode = \"enforce\"\ninterfaces = [\"srv0\", \"srv1\"]\n[breaker]\nenabled = false\n[[service]]\n\
+        "mode = \"enforce\"\ninterfaces = [\"srv0\", \"srv1\"]\n[breaker]\nenabled = false\n[witness]\nenabled = false\n[[service]]\n\
          name = \"smtp\"\nports = [{SMTP}]\n{limits}\n"
     )
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::time::ClockId;
+
 use crate::client::{Burst, Target};
 use crate::generator::Generator;
 use crate::host;
@@ -15,6 +17,7 @@ use crate::scene::{self, SMTP};
 use crate::server::Server;
 use crate::veth::{Bed, Client};
 use crate::wait;
+use crate::xdp::Attached;
 
 use super::super::report::count;
 use super::guard::{Guard, Protection};
@@ -33,6 +36,9 @@ const SETTLE_TIME: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The share of SYNs that may be lost before the guard, or be let in by one that refuses.
 const SLACK: f64 = 0.03;
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than a tick of the coarse clock.
+const TICK: Duration = Duration::from_millis(10);
 /// The CPU of a conversation, beside that of the flood.
 const OTHER_CPU: usize = 1;
 
@@ -45,6 +51,7 @@ pub(super) struct Lane<'a> {
     known: Option<Conversation>,
     pub(super) protection: Protection<'a>,
     _server: Server,
+    _far_end: Attached,
     bed: &'a Bed,
     frames: u32,
 }
@@ -91,6 +98,8 @@ impl<'a> Lane<'a> {
     /// Puts `guard` before a server, opens the connections of the load, and lets it prove itself.
     pub(super) fn new(guard: Guard, load: Load, bed: &'a Bed, span: Duration) -> Self {
         let client = bed.client();
+        // Who floods is another machine: what it does with a reset is no cost of this one.
+        let far_end = Attached::without_resets(&client.namespace, &client.device());
         let holders = load.holders();
         client.add_addresses(&[holders.as_slice(), &[IpAddr::V4(INNOCENT)]].concat());
         // The way back to random sources, for who answers them.
@@ -110,6 +119,7 @@ impl<'a> Lane<'a> {
             known,
             protection,
             _server: server,
+            _far_end: far_end,
             bed,
             frames: TRIAL,
         };
@@ -129,8 +139,19 @@ impl<'a> Lane<'a> {
         u32::try_from(frames).expect("a run is short").max(FRAMES_MIN)
     }
 
+    /// Sends one run within a second of the clock and tells what became of it: it meets the budget of
+    /// resets of one second, as a flood that lasts does in each.
+    pub(super) fn measure(&self, span: Duration) -> Sample {
+        let now = ClockId::CLOCK_MONOTONIC_COARSE.now().expect("this clock is always there");
+        let left = SECOND.saturating_sub(Duration::from_nanos(now.tv_nsec().unsigned_abs()));
+        if left < span {
+            thread::sleep(left + TICK); // bounded wait: for the clock itself, less than a second
+        }
+        self.run()
+    }
+
     /// Sends one run and tells what became of it.
-    pub(super) fn run(&self) -> Sample {
+    fn run(&self) -> Sample {
         let frames = self.frames;
         let before = self.counts();
         let took = self.generator.send(self.bed.client(), frames);
