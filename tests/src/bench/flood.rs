@@ -243,7 +243,8 @@ fn method(effort: Effort) -> Vec<String> {
         ),
         "limiter is the real daemon in `enforce`, refusing by resets with the default budget: 20,000 in each \
          second of the clock and on each CPU, the rest in silence. A run lies within such a second. An XDP program \
-         drops the resets at the far end of the veth, as who floods is another machine. nftables and iptables have an empty XDP program before them, without which \
+         drops the resets at the far end of the veth, as who floods is another machine. The witness is off: it looks at \
+         every packet that the kernel drops for anybody, and peers would have to pay for it. nftables and iptables have an empty XDP program before them, without which \
          a veth takes nothing in. Before it is measured each guard is proved: its own \
          counter moves, no SYN reaches TCP, and another source is let in. `let in %` is what reached TCP all the \
          same: what a table of 65,535 sources has no room for."
