@@ -1,8 +1,8 @@
 //! Another kernel: a virtual machine without hardware acceleration that runs one script and ends.
 //!
 //! Its file system is an archive in memory (`initramfs`): the script, the programs it calls with
-//! their libraries, and the modules it loads. `cargo xtask test` provides the kernel, taken out of
-//! Debian's package and not installed.
+//! their libraries, and the modules it loads. `cargo xtask test` provides kernel and emulator, taken out of
+//! Debian's packages and not installed.
 
 mod initramfs;
 

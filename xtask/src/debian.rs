@@ -111,34 +111,49 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[&str]) -> Result<bool> {
     Ok(true)
 }
 
-/// Fetches a package and puts its files below `into`, without installing it.
+/// Returns a package and what else it needs to run, as far as that is not installed.
 ///
-/// For a program whose package brings a service along: nothing is configured,
-/// no user is made, and nothing starts, here or at the next boot. apt checks
-/// the package's signature as for an installation; root is not needed.
+/// What would have to be removed for it does not count: it is to be unpacked, not installed.
+pub(crate) fn with_dependencies(workspace: &Workspace, package: &str) -> Result<Vec<String>> {
+    fetch_lists_if_none(workspace)?;
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--simulate", "--no-install-recommends", package]);
+    Ok(to_install(&capture(&mut apt)?))
+}
+
+fn to_install(simulated: &str) -> Vec<String> {
+    let installs = simulated.lines().filter_map(|line| line.strip_prefix("Inst "));
+    installs.filter_map(|rest| rest.split(' ').next()).map(ToOwned::to_owned).collect()
+}
+
+/// Fetches packages and puts their files below `into`, without installing them; `what` names them
+/// to who waits.
+///
+/// For programs whose packages bring a service along, or would drive others out: nothing is
+/// configured, no user is made, and nothing starts, here or at the next boot. apt checks
+/// signatures as for an installation; root is not needed.
 ///
 /// # Errors
 ///
-/// When apt cannot fetch the package, or the directory cannot be written.
-pub(crate) fn unpack(workspace: &Workspace, package: &str, into: &Path) -> Result<()> {
+/// When apt cannot fetch a package, or the directory cannot be written.
+pub(crate) fn unpack(workspace: &Workspace, what: &str, packages: &[String], into: &Path) -> Result<()> {
     fetch_lists_if_none(workspace)?;
     fs::create_dir_all(into).map_err(Error::file("create", into))?;
-    let step = Step::start(format!("fetching {package}, without installing it"));
+    let step = Step::start(format!("fetching {what}, without installing it"));
     let mut apt = Command::new("apt-get");
     if is_root() {
         // The user that apt fetches as cannot write to a checkout.
         apt.args(["-o", "APT::Sandbox::User=root"]);
     }
-    apt.args(["download", package]).current_dir(into);
+    apt.arg("download").args(packages).current_dir(into);
     run_with_log(&mut apt, &log(workspace, "apt-download"))?;
-    let name = format!("{package}_");
-    let files = fs::read_dir(into).map_err(Error::file("list", into))?.flatten();
-    let archive = files.map(|entry| entry.path()).find(|path| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        file.starts_with(&name) && path.extension().is_some_and(|extension| extension == "deb")
-    });
-    let archive = archive.unwrap_or_else(|| into.join(format!("{name}.deb")));
-    capture(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(into))?;
+    for entry in fs::read_dir(into).map_err(Error::file("list", into))?.flatten() {
+        let archive = entry.path();
+        if archive.extension().is_some_and(|extension| extension == "deb") {
+            capture(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(into))?;
+            fs::remove_file(&archive).map_err(Error::file("remove", &archive))?;
+        }
+    }
     step.done();
     Ok(())
 }
@@ -207,6 +222,14 @@ mod tests {
             "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-9-cloud-amd64\n  Depends: other\n";
         assert_eq!(named_first(listed), Some("linux-image-6.1.0-9-cloud-amd64"));
         assert_eq!(named_first("linux-image-cloud-amd64\n"), None);
+    }
+
+    /// What apt would put on the machine is named, and nothing that it would take away.
+    #[test]
+    fn what_apt_would_install_is_named() {
+        let simulated = "Remv qemu-utils [1:10.0]\nInst libfdt1 (1.6 Debian:12 [amd64])\n\
+                         Inst libc6 [2.35] (2.36 Debian:12 [amd64])\nConf libfdt1 (1.6 Debian:12 [amd64])\n";
+        assert_eq!(to_install(simulated), ["libfdt1", "libc6"]);
     }
 
     /// `apt-cache policy` says nothing at all about a name it never heard of.

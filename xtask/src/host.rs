@@ -5,6 +5,7 @@
 //! need it skip, and say so themselves.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +16,7 @@ use crate::terminal::{Step, caution, note};
 use crate::workspace::Workspace;
 
 /// A program that tests call, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("bpftool", "bpftool"),
     ("busybox", "busybox-static"),
     ("conntrack", "conntrack"),
@@ -26,7 +27,6 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("postfix", "postfix"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),
     ("sysctl", "procps"),
     ("systemd-analyze", "systemd"),
@@ -34,6 +34,10 @@ const PROGRAMS: [(&str, &str); 14] = [
 
 /// The package that names the package of Debian's kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
+
+/// The program that boots it, and the Debian package that has it.
+const EMULATOR: &str = "qemu-system-x86_64";
+const EMULATOR_PACKAGE: &str = "qemu-system-x86";
 
 /// The program that checks and tests alert rules.
 const PROMTOOL: &str = "promtool";
@@ -55,6 +59,7 @@ const MOUNTS: [Mount; 3] = [
 pub(crate) fn provide_programs(workspace: &Workspace) -> Result<()> {
     provide_promtool(workspace)?;
     provide_kernel(workspace);
+    provide_emulator(workspace);
     let mut packages: Vec<&str> = Vec::new();
     for (program, package) in PROGRAMS {
         if find_program(program).is_none() && !packages.contains(&package) {
@@ -91,7 +96,7 @@ pub(crate) fn provide_promtool(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let unpacked = workspace.tools().join("prometheus");
-    debian::unpack(workspace, "prometheus", &unpacked)?;
+    debian::unpack(workspace, PROMTOOL, &["prometheus".to_owned()], &unpacked)?;
     fs::create_dir_all(&tools).map_err(Error::file("create", &tools))?;
     let program = unpacked.join("usr/bin").join(PROMTOOL);
     fs::copy(&program, tools.join(PROMTOOL)).map_err(Error::file("copy", &program))?;
@@ -120,8 +125,42 @@ fn fetch_kernel(workspace: &Workspace, unpacked: &Path) -> Result<()> {
     let package = debian::first_dependency(workspace, KERNEL)?;
     // Not in its place before it is whole.
     let half = workspace.tools().join("kernel.part");
-    debian::unpack(workspace, &package, &half)?;
+    debian::unpack(workspace, &package, std::slice::from_ref(&package), &half)?;
     fs::rename(&half, unpacked).map_err(Error::file("rename", &half))
+}
+
+/// Provides what boots that kernel, among this checkout's tools.
+///
+/// It is unpacked with its libraries and not installed: a machine may have parts of another version
+/// of it, which apt would remove.
+fn provide_emulator(workspace: &Workspace) {
+    if find_program(EMULATOR).is_some() || workspace.tools().join("bin").join(EMULATOR).is_file() {
+        return;
+    }
+    if !debian::is_debian() {
+        caution(format!("the suite that boots another kernel will skip: there is no {EMULATOR}"));
+        return;
+    }
+    if let Err(error) = fetch_emulator(workspace) {
+        caution(format!("the suite that boots another kernel will skip: {error}"));
+    }
+}
+
+fn fetch_emulator(workspace: &Workspace) -> Result<()> {
+    let packages = debian::with_dependencies(workspace, EMULATOR_PACKAGE)?;
+    let unpacked = workspace.tools().join("qemu");
+    debian::unpack(workspace, EMULATOR_PACKAGE, &packages, &unpacked)?;
+    let tools = workspace.tools().join("bin");
+    fs::create_dir_all(&tools).map_err(Error::file("create", &tools))?;
+    let starter = tools.join(EMULATOR);
+    let script = format!(
+        "#!/bin/sh\n# Starts {EMULATOR} with the libraries that it was unpacked with.\n\
+         LD_LIBRARY_PATH='{0}/usr/lib/x86_64-linux-gnu:{0}/lib/x86_64-linux-gnu' \\\n\
+         exec '{0}/usr/bin/{EMULATOR}' \"$@\"\n",
+        unpacked.display()
+    );
+    fs::write(&starter, script).map_err(Error::file("write", &starter))?;
+    fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).map_err(Error::file("change", &starter))
 }
 
 /// Mounts the kernel file systems that are missing.
