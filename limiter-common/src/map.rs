@@ -95,7 +95,8 @@ pub struct Reservation {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Control {
-    /// When the daemon was last alive, in `CLOCK_MONOTONIC` nanoseconds.
+    /// When the daemon was last alive, in `CLOCK_MONOTONIC` nanoseconds. It moves with every change
+    /// of the policy: no refusal from before it stands.
     pub heartbeat_ns: u64,
     /// When the policy in the second slot takes the place of the one in the first; 0 for never.
     pub fallback_at_ns: u64,
@@ -151,7 +152,49 @@ pub struct ResetBudget {
     pub sent: u64,
 }
 
+/// What a CPU has found out in this timer tick; value of `TICKS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Tick {
+    /// The tick that `now_ns` was read in (`jiffies`).
+    pub read_in: u64,
+    /// The coarse `CLOCK_MONOTONIC`, which stands still within a tick.
+    pub now_ns: u64,
+    /// The last tick in which a refusal was noted that stands (`STANDING`).
+    pub noted_in: u64,
+    /// Refusals that were looked at for a sample since `read_in` changed.
+    pub looks: u64,
+}
+
+/// A refusal in silence that stands for the rest of a timer tick: a flood's next SYN gets the same
+/// answer without another look at anything it rests on. Value of `STANDING`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Standing {
+    /// The remote address, unmasked.
+    pub source: Addr,
+    /// The local address.
+    pub destination: Addr,
+    /// The timer tick it fell in (`jiffies`); 0 for one that does not stand.
+    pub tick: u64,
+    /// What the daemon had said last ([`Control::heartbeat_ns`]).
+    pub heartbeat_ns: u64,
+    /// How often sources of its bucket had been given room.
+    pub room: u32,
+    /// The bucket of `ROOM`.
+    pub room_bucket: u16,
+    /// The local port.
+    pub port: u16,
+    /// The counter row of its service, class and family.
+    pub row: u16,
+    /// The counter cell of the verdict.
+    pub cell: u16,
+    /// Refusals since, which the source's entry does not have yet.
+    pub more: u32,
+}
+
 const _: () = assert!(size_of::<SourceKey>() == 20);
+const _: () = assert!(size_of::<Standing>() == 64);
 const _: () = assert!(size_of::<Source>() == 48);
 const _: () = assert!(size_of::<Charge>() == 48);
 const _: () = assert!(size_of::<Reservation>() == 64);
@@ -181,6 +224,8 @@ pod!(
     Counters,
     Total,
     ResetBudget,
+    Standing,
+    Tick,
     crate::local::LocalBucket,
     crate::policy::Policy,
     crate::witness::DropKey,

@@ -2,7 +2,7 @@
 
 /// Version of the layout of pinned maps and of the meaning of their values.
 /// A daemon adopts pins only of its own version.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Services, id 0 (no service) included. A choice: a mail host has five to eight.
 pub const SERVICES: usize = 16;
@@ -15,10 +15,17 @@ pub const FAMILIES: usize = 2;
 pub const SOURCES: usize = 1 << 20;
 /// Buckets of the array that says who is at the limit.
 pub const AT_LIMIT_BUCKETS: usize = 1 << 16;
+/// Buckets that count known sources. A choice: a byte each, 64 KiB, which a cache holds; sixteen
+/// sources in each when all of them are known.
+pub const KNOWN_BUCKETS: usize = 1 << 16;
+/// Refusals that can stand on one CPU at a time. A choice: of 200 sources that flood, 190 have one to themselves.
+pub const STANDING_REFUSALS: usize = 1 << 11;
+/// Buckets that count how often sources were given room. A choice: 16 KiB.
+pub const ROOM_BUCKETS: usize = 1 << 12;
 /// Buckets of the SYN quota.
 pub const SYN_BUCKETS: usize = 1 << 16;
-/// Buckets that remember when a source was last sampled.
-pub const SAMPLE_BUCKETS: usize = 1 << 14;
+/// Buckets that remember when a source was last sampled. A choice: 64 KiB, which a cache holds.
+pub const SAMPLE_BUCKETS: usize = 1 << 13;
 /// Own addresses of the host.
 pub const LOCAL_ADDRESSES: usize = 4_096;
 /// Buckets of them. A choice: with as many buckets as addresses each of them finds a place (`local.rs`).
@@ -43,6 +50,13 @@ pub const fn counter_row(service: u32, class: u32, family: u32) -> u32 {
     let service = service & (SERVICES as u32 - 1);
     let class = class & (CLASSES as u32 - 1);
     (service * CLASSES as u32 + class) * FAMILIES as u32 + (family & 1)
+}
+
+/// Returns the service of a counter row: what [`counter_row`] was asked for.
+#[inline(always)]
+#[must_use]
+pub const fn service_of_row(row: u32) -> u32 {
+    (row / (CLASSES * FAMILIES) as u32) & (SERVICES as u32 - 1)
 }
 
 /// Returns the cell of a service and class in the map of open connections by class.

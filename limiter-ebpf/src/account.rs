@@ -2,6 +2,7 @@
 
 use limiter_common::{
     addr::{Addr, Family},
+    cell::CELLS,
     event::{SAMPLE_INTERVAL_NS, Sample},
     map::FailOpen,
     names,
@@ -9,7 +10,7 @@ use limiter_common::{
     verdict::{PassReason, Point, Verdict},
 };
 
-use crate::{atomic, facts::Ruling, globals, maps};
+use crate::{atomic, facts::Ruling, globals, maps, tick};
 
 /// To whom a verdict is attributed.
 #[derive(Clone, Copy)]
@@ -54,21 +55,32 @@ pub fn fail_open(why: FailOpen) {
 
 #[inline(always)]
 fn count(cell: usize, service: u32, class: u32, family: Family) {
-    let Some(row) = maps::COUNTERS.get_ptr_mut(names::counter_row(service, class, family as u32)) else {
+    count_in(names::counter_row(service, class, family as u32), cell);
+}
+
+/// Counts a verdict that falls again, in the row and cell where it was counted before.
+#[inline(always)]
+pub fn count_in(row: u32, cell: usize) {
+    let Some(row) = maps::COUNTERS.get_ptr_mut(row) else {
         return;
     };
+    if cell >= CELLS {
+        return;
+    }
     // SAFETY: `row` points to this CPU's value of a live map.
     let cells = unsafe { &raw mut (*row).cells };
     let at = cells.cast::<u64>().wrapping_add(cell);
-    // SAFETY: `Verdict::cell` is less than the number of cells, and the
-    // verifier checks it. Only softirq code counts verdicts, and a softirq does
+    // SAFETY: `cell` is less than the number of cells. Only softirq code counts verdicts, and a softirq does
     // not interrupt another one on its CPU: a plain addition loses nothing.
     unsafe { *at += 1 };
 }
 
-/// Samples a refusal: the first of a source at once, then at most one per interval.
+/// Samples a refusal: the first of a source at once, then at most one per interval; in a flood, not each is looked at.
 #[inline(always)]
 fn sample(cell: usize, now_ns: u64, subject: &Subject) {
+    if !tick::may_look() {
+        return;
+    }
     let hash = subject.addr.hash(globals::hash_seed());
     let Some(last) = maps::SAMPLED_AT.get_ptr_mut(hash as u32 & (names::SAMPLE_BUCKETS as u32 - 1)) else {
         return;

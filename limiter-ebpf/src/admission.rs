@@ -19,12 +19,12 @@ use crate::{
     account,
     account::Subject,
     at_limit::AtLimit,
-    atomic, classes, clock, facts,
+    atomic, classes, facts,
     facts::Ruling,
     gate::{DROP, PASS, RETRY},
     globals, reservation, source,
     source::SourceRef,
-    store,
+    store, tick,
 };
 
 /// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
@@ -151,7 +151,7 @@ impl<'a> Candidate<'a> {
             let is_limited = enforces && ruling.verdict != Verdict::Pass(PassReason::Exempt);
             let ceiling = if is_limited { self.ceiling } else { 0 };
             if !reserve_total(service, ceiling) {
-                source.add_to_word(ONE_RESERVED.wrapping_neg());
+                source.take_off_word(ONE_RESERVED);
                 return self.refused(RefuseReason::ConnectionsTotal);
             }
         }
@@ -201,7 +201,7 @@ impl<'a> Candidate<'a> {
 /// Takes back what was reserved in the words.
 #[inline(always)]
 fn give_up(service: u32, in_total: bool, source: SourceRef) {
-    source.add_to_word(ONE_RESERVED.wrapping_neg());
+    source.take_off_word(ONE_RESERVED);
     if in_total && let Some(total) = store::total(service) {
         atomic::add(total, ONE_RESERVED.wrapping_neg());
     }
@@ -238,7 +238,7 @@ fn charge_quota(source: SourceRef, quota: gcra::Quota) -> bool {
     while attempt < ATTEMPTS {
         attempt += 1;
         let tat_ns = atomic::load(source.tat());
-        let Some(next) = gcra::charge(tat_ns, clock::now_ns(), quota) else {
+        let Some(next) = gcra::charge(tat_ns, tick::now_ns(), quota) else {
             return false;
         };
         if atomic::swap(source.tat(), tat_ns, next) {

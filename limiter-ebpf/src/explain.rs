@@ -2,7 +2,7 @@
 //! outcome is written over the frame instead of acted upon.
 //!
 //! The daemon runs it by `BPF_PROG_TEST_RUN`; it is attached to nothing and
-//! writes to no map.
+//! writes nothing that a verdict rests on.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use limiter_common::{
@@ -12,7 +12,7 @@ use limiter_common::{
     verdict::{PassReason, Point, Verdict},
 };
 
-use crate::{clock, facts, ingress, packet::Frame, source, store, syn};
+use crate::{facts, ingress, packet::Frame, source, store, syn, tick};
 
 /// Judges a SYN and writes an [`Explanation`] over the frame.
 #[inline(always)]
@@ -52,7 +52,7 @@ fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
     explanation.held = entry.map_or(0, |entry| entry.word().held());
     explanation.tat_ns = judgement.known.tat_ns;
     explanation.total = facts::total_of(service);
-    explanation.now_ns = clock::now_ns();
+    explanation.now_ns = tick::now_ns();
     explanation.unwatched = u32::from(facts::is_unwatched(policy, explanation.now_ns));
     Some(explanation)
 }

@@ -9,7 +9,7 @@ use limiter_common::{
     word::Word,
 };
 
-use crate::{atomic, clock, maps, source::SourceRef, store};
+use crate::{atomic, maps, source::SourceRef, store, tick};
 
 /// A verdict, and when it fell.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ pub fn of_source(limits: &Limits, ceiling: u32, service: u32, source: Option<Sou
 #[inline(always)]
 fn now_for(tat_ns: u64, quota: Quota) -> u64 {
     let heartbeat_ns = heartbeat_ns();
-    if gcra::allows(tat_ns, heartbeat_ns, quota) { heartbeat_ns } else { clock::now_ns() }
+    if gcra::allows(tat_ns, heartbeat_ns, quota) { heartbeat_ns } else { tick::now_ns() }
 }
 
 /// Returns the connections that count against the ceiling of a service.
@@ -67,7 +67,7 @@ pub fn ceiling_of(policy: &Policy, service: u32, class: u32) -> u32 {
 /// Returns the verdict on what the limits of a service speak against.
 #[inline(always)]
 pub fn refused(policy: &Policy, service: u32, reason: RefuseReason) -> Ruling {
-    let at_ns = clock::now_ns();
+    let at_ns = tick::now_ns();
     let verdict = Verdict::refused(reason, policy.service(service), is_unwatched(policy, at_ns));
     Ruling { verdict, at_ns }
 }
@@ -77,7 +77,7 @@ pub fn refused(policy: &Policy, service: u32, reason: RefuseReason) -> Ruling {
 pub fn judge(policy: &Policy, service: u32, limits: &Limits, ceiling: u32, known: &Known) -> Ruling {
     let mut at_ns = 0;
     let verdict = decide::judge(limits, ceiling, known, policy.service(service), || {
-        at_ns = clock::now_ns();
+        at_ns = tick::now_ns();
         is_unwatched(policy, at_ns)
     });
     Ruling { verdict, at_ns }
@@ -91,7 +91,7 @@ pub fn is_unwatched(policy: &Policy, now_ns: u64) -> bool {
 
 /// Returns when the daemon was last alive.
 #[inline(always)]
-fn heartbeat_ns() -> u64 {
+pub fn heartbeat_ns() -> u64 {
     // The heartbeat is the first field.
     maps::CONTROL.get_ptr_mut(0).map_or(0, |control| atomic::load(control.cast()))
 }

@@ -1,6 +1,6 @@
 //! Does this ACK complete a handshake? Asked of the kernel's own tables, as it arrives and at the gate.
 
-use core::{ffi::c_void, mem};
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext,
@@ -86,27 +86,26 @@ impl Found {
 
 #[inline(always)]
 fn look_up(ctx: *mut c_void, family: Family, source: Addr, destination: Addr, tcp: &Tcp) -> Option<Found> {
-    // SAFETY: all zero is a valid tuple.
-    let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
+    // Not zeroed: that is a call, whose frame takes 32 bytes of the stack on kernels before 6.8.
+    let mut tuple = MaybeUninit::<bpf_sock_tuple>::uninit();
+    let at = tuple.as_mut_ptr();
+    // SAFETY: a field of the tuple above, of plain integers; none is read before it was written.
+    let variants = unsafe { &mut (*at).__bindgen_anon_1 };
     let (sport, dport) = (tcp.source_port().to_be(), tcp.destination_port().to_be());
     let len = match family {
         Family::V4 => {
-            // SAFETY: writes to one variant of a union of plain integers.
-            let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
-            (v4.saddr, v4.daddr) = (source.words_be[3], destination.words_be[3]);
-            (v4.sport, v4.dport) = (sport, dport);
+            (variants.ipv4.saddr, variants.ipv4.daddr) = (source.words_be[3], destination.words_be[3]);
+            (variants.ipv4.sport, variants.ipv4.dport) = (sport, dport);
             TUPLE_V4_LEN
         }
         Family::V6 => {
-            // SAFETY: writes to one variant of a union of plain integers.
-            let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
-            (v6.saddr, v6.daddr) = (source.words_be, destination.words_be);
-            (v6.sport, v6.dport) = (sport, dport);
+            (variants.ipv6.saddr, variants.ipv6.daddr) = (source.words_be, destination.words_be);
+            (variants.ipv6.sport, variants.ipv6.dport) = (sport, dport);
             TUPLE_V6_LEN
         }
     };
-    // SAFETY: the tuple is as long as said, and the caller's context is one the helper takes.
-    let sk = unsafe { bpf_skc_lookup_tcp(ctx, &raw mut tuple, len, CURRENT_NETNS, 0) };
+    // SAFETY: the variant that was written is as long as said, and the caller's context is one the helper takes.
+    let sk = unsafe { bpf_skc_lookup_tcp(ctx, at, len, CURRENT_NETNS, 0) };
     (!sk.is_null()).then_some(Found(sk))
 }
 

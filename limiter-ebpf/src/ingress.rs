@@ -16,7 +16,7 @@ use limiter_common::{
 
 use crate::{
     account, account::Subject, at_limit, at_limit::AtLimit, classes, facts, facts::Ruling, globals,
-    handshake, hook::Hook, packet::Frame, reset, source, store, syn,
+    handshake, hook::Hook, packet::Frame, reset, source, standing, standing::Question, store, syn,
 };
 
 /// IPv6 extension headers that XDP walks; longer chains meet the gate. A
@@ -79,9 +79,19 @@ fn judge_segment<H: Hook>(ctx: &H, frame: &Frame<'_, H>, segment: &Segment, tcp:
         // For nearly all packets: nobody of the service is at the limit.
         if at_limit::has_marks(hint) { judge_ack(ctx, frame, segment, tcp) } else { H::PASS }
     } else if tcp.is_syn() {
-        ctx.judge_syn(segment.pack())
+        judge_attempt(ctx, frame, segment, tcp)
     } else {
         H::PASS
+    }
+}
+
+/// What was refused to a flood a moment ago is refused again, in a few loads.
+#[inline(always)]
+fn judge_attempt<H: Hook>(ctx: &H, frame: &Frame<'_, H>, segment: &Segment, tcp: &Tcp) -> u32 {
+    if Question::read(frame, segment, tcp).is_some_and(|question| standing::refuses(&question)) {
+        H::DROP
+    } else {
+        ctx.judge_syn(segment.pack())
     }
 }
 
@@ -127,8 +137,8 @@ impl<'a, H: Hook> Packet<'a, H> {
     }
 
     #[inline(always)]
-    fn addresses(&self) -> Option<(Addr, Addr)> {
-        Some((self.segment.source(&self.frame)?, self.segment.destination(&self.frame)?))
+    fn question(&self) -> Option<Question> {
+        Question::read(&self.frame, &self.segment, &self.tcp)
     }
 
     #[inline(always)]
@@ -144,10 +154,11 @@ impl<'a, H: Hook> Packet<'a, H> {
 
     #[inline(always)]
     fn judge_syn(&self) -> u32 {
-        let Some((source, destination)) = self.addresses() else {
+        let Some(question) = self.question() else {
             account::pass_unattributed(PassReason::Unparseable, self.segment.family);
             return H::PASS;
         };
+        let Question { source, destination, .. } = question;
         if !store::is_local(&destination) {
             let subject = self.subject(source, 0);
             account::record(Point::Syn, Ruling::pass(PassReason::NotForUs), &subject);
@@ -161,18 +172,22 @@ impl<'a, H: Hook> Packet<'a, H> {
         {
             judgement.ruling = syn::over_syn_quota(self.policy, self.service);
         }
-        account::record(Point::Syn, judgement.ruling, &self.subject(source, judgement.class));
+        let subject = self.subject(source, judgement.class);
+        account::record(Point::Syn, judgement.ruling, &subject);
         if let Verdict::Pass(_) = judgement.ruling.verdict {
             return H::PASS;
         }
         if let Some(known) = judgement.source {
             known.note_refused(judgement.ruling);
         }
-        if judgement.ruling.verdict.is_refusal() {
-            self.refuse_syn(judgement.ruling, source, destination)
-        } else {
-            H::PASS
+        if !judgement.ruling.verdict.is_refusal() {
+            return H::PASS;
         }
+        if self.may_reset(judgement.ruling) {
+            return self.answer_by_reset(source, destination);
+        }
+        standing::note(self.policy, &question, &judgement, &subject);
+        H::DROP
     }
 
     #[inline(always)]
@@ -183,11 +198,12 @@ impl<'a, H: Hook> Packet<'a, H> {
     }
 
     #[inline(always)]
-    fn refuse_syn(&self, ruling: Ruling, source: Addr, destination: Addr) -> u32 {
-        let resets = self.policy.service(self.service).has(Service::RESET);
-        if !resets || !reset::is_within_budget(ruling.at_ns) {
-            return H::DROP;
-        }
+    fn may_reset(&self, ruling: Ruling) -> bool {
+        self.policy.service(self.service).has(Service::RESET) && reset::is_within_budget(ruling.at_ns)
+    }
+
+    #[inline(always)]
+    fn answer_by_reset(&self, source: Addr, destination: Addr) -> u32 {
         let reset = Reset::answering(&self.tcp, destination, source, self.segment.end - self.segment.tcp);
         reset::send(self.ctx, &self.segment, &reset).unwrap_or_else(|| {
             account::fail_open(FailOpen::NoReset);
@@ -197,7 +213,7 @@ impl<'a, H: Hook> Packet<'a, H> {
 
     #[inline(always)]
     fn judge_completing(&self) -> u32 {
-        let Some((addr, destination)) = self.addresses() else {
+        let Some(Question { source: addr, destination, .. }) = self.question() else {
             return H::PASS;
         };
         let key = SourceKey { addr: self.policy.source_of(addr), service: self.service };

@@ -31,6 +31,7 @@ mod handshake;
 mod hook;
 mod ingress;
 mod iterators;
+mod known;
 mod maps;
 mod netns;
 mod packet;
@@ -40,8 +41,10 @@ mod reservation;
 mod reset;
 mod sockets;
 mod source;
+mod standing;
 mod store;
 mod syn;
+mod tick;
 
 use limiter_ebpf::{atomic, clock, context, tcp_events};
 

@@ -12,7 +12,7 @@ use limiter_common::{
     local::LocalBucket,
     map::{
         Charge, ClassOf, Control, Counters, FailOpen, PortHints, Reservation, ResetBudget, Source, SourceKey,
-        Total,
+        Standing, Tick, Total,
     },
     names,
     policy::Policy,
@@ -51,6 +51,11 @@ pub static LOCAL_ADDRESSES: Array<LocalBucket, { names::LOCAL_BUCKETS }> = Array
 #[btf_map]
 pub static SOURCES: HashMap<SourceKey, Source, { names::SOURCES }, NO_PREALLOC> = HashMap::new();
 
+/// How many sources of a bucket are in `SOURCES`, four counts to a word (`known.rs`). Written where
+/// entries are created and removed; as large as it has to be.
+#[btf_map]
+pub static KNOWN: Array<u32, { names::KNOWN_BUCKETS / 4 }> = Array::new();
+
 /// Open and reserved connections of each service. Written by the programs.
 #[btf_map]
 pub static TOTALS: Array<Total, { names::SERVICES }> = Array::new();
@@ -77,6 +82,20 @@ pub static AT_LIMIT: Array<u32, { names::AT_LIMIT_BUCKETS }> = Array::new();
 /// ACK is not even hashed. Written by the gate, never cleared.
 #[btf_map]
 pub static MARKED_SERVICES: Array<u32, { names::SERVICES }> = Array::new();
+
+/// What a CPU has found out in this timer tick (`tick.rs`). One CPU writes and reads its own.
+#[btf_map]
+pub static TICKS: PerCpuArray<Tick, 1> = PerCpuArray::new();
+
+/// Refusals in silence that stand until the timer ticks (`standing.rs`). One CPU writes and reads its
+/// own; whoever finds a place taken is judged anew.
+#[btf_map]
+pub static STANDING: PerCpuArray<Standing, { names::STANDING_REFUSALS }> = PerCpuArray::new();
+
+/// How often a source of a bucket came to hold one connection less: what was refused before no longer
+/// stands. Written wherever a word shrinks.
+#[btf_map]
+pub static ROOM: Array<u32, { names::ROOM_BUCKETS }> = Array::new();
 
 /// Arrival times of the SYN quota by hashed source. Sources that share a bucket share its quota.
 #[btf_map]

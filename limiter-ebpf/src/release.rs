@@ -68,7 +68,7 @@ pub fn run(sk: *mut c_void) {
 pub fn take_off(charge: &Charge, bits: u64, before: impl FnOnce(&SourceRef)) {
     if let Some(source) = source::find(&charge.key) {
         before(&source);
-        source.add_to_word(ONE_OPEN.wrapping_neg());
+        source.take_off_word(ONE_OPEN);
     }
     if bits & Charge::IN_TOTAL != 0
         && let Some(total) = store::total(charge.key.service)

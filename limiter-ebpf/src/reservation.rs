@@ -110,7 +110,7 @@ fn give_back_once() -> Option<()> {
     if reservation.quota_interval_ns != 0 {
         atomic::add(source.tat(), reservation.quota_interval_ns.wrapping_neg());
     }
-    source.add_to_word(ONE_RESERVED.wrapping_neg());
+    source.take_off_word(ONE_RESERVED);
     if !source.is_proven() {
         // Only a completed handshake leaves an entry behind.
         source::remove_if_idle(&key, source);

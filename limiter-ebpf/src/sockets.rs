@@ -120,7 +120,7 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
     let in_total = connection.policy.counts_in_total(connection.service, class);
     let bits = if in_total { Charge::CHARGED | Charge::IN_TOTAL } else { Charge::CHARGED };
     if !remember(storage, &key, connection, class, bits) {
-        source.add_to_word(ONE_RESERVED.wrapping_neg());
+        source.take_off_word(ONE_RESERVED);
         return;
     }
     source.add_to_word(RESERVED_TO_OPEN);

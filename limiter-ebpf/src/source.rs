@@ -13,7 +13,7 @@ use limiter_common::{
 };
 use limiter_ebpf::opaque;
 
-use crate::{atomic, clock, facts::Ruling, globals, maps, store};
+use crate::{atomic, clock, facts::Ruling, globals, known, maps, standing, store};
 
 /// `BPF_NOEXIST`: create, never overwrite.
 const NOEXIST: u64 = 1;
@@ -31,6 +31,9 @@ pub struct SourceRef {
 #[inline(always)]
 pub fn find(key: &SourceKey) -> Option<SourceRef> {
     let hash = key.hash(globals::hash_seed());
+    if !known::may_be(hash) {
+        return None;
+    }
     let at = maps::SOURCES.get_ptr_mut(key)?;
     let source = SourceRef { at, hash };
     source.word().belongs_to(hash).then_some(source)
@@ -40,8 +43,9 @@ pub fn find(key: &SourceKey) -> Option<SourceRef> {
 #[inline(always)]
 pub fn create(key: &SourceKey) -> bool {
     let zero = opaque::zero();
+    let hash = key.hash(globals::hash_seed());
     let fresh = Source {
-        word: Word::idle(key.hash(globals::hash_seed())),
+        word: Word::idle(hash),
         tat_ns: zero,
         accepted: zero as u32,
         refused: zero as u32,
@@ -51,10 +55,14 @@ pub fn create(key: &SourceKey) -> bool {
         brief: zero as u32,
         class_note: zero,
     };
+    known::add(hash);
     // SAFETY: key and value have the layout of the map's.
     let result = unsafe {
         bpf_map_update_elem(sources(), core::ptr::from_ref(key).cast(), (&raw const fresh).cast(), NOEXIST)
     };
+    if result != 0 {
+        known::remove(hash);
+    }
     // Whoever comes second finds what the first one created.
     result == 0 || result == EEXIST
 }
@@ -78,7 +86,10 @@ pub fn remove_if_idle(key: &SourceKey, source: SourceRef) -> bool {
         return false;
     }
     // SAFETY: the key has the layout of the map's. The tombstone makes this CPU the only one that removes it.
-    unsafe { bpf_map_delete_elem(sources(), core::ptr::from_ref(key).cast()) };
+    let failed = unsafe { bpf_map_delete_elem(sources(), core::ptr::from_ref(key).cast()) };
+    if failed == 0 {
+        known::remove(source.hash);
+    }
     true
 }
 
@@ -113,10 +124,18 @@ impl SourceRef {
         atomic::add(self.at.cast(), delta);
     }
 
+    /// Takes `delta` off the word. Only for the holder of what is taken off.
+    #[inline(always)]
+    pub fn take_off_word(&self, delta: u64) {
+        self.add_to_word(delta.wrapping_neg());
+        standing::make_room(self.hash);
+    }
+
     /// Adds `delta` to the open count, unless that would take it below zero.
     #[inline(always)]
     pub fn correct(&self, delta: i32) {
         store::correct(self.at.cast(), delta);
+        standing::make_room(self.hash);
     }
 
     /// Returns the cell of the arrival time.
@@ -164,11 +183,24 @@ impl SourceRef {
         atomic::add_u32(unsafe { &raw mut (*self.at).brief }, u32::from(brief));
     }
 
-    /// Counts a connection that was refused, or would have been.
+    /// Returns how many connections were refused, or would have been.
+    #[inline(always)]
+    pub fn refused(&self) -> u32 {
+        // SAFETY: a field of the entry.
+        atomic::load_u32(unsafe { &raw const (*self.at).refused })
+    }
+
+    /// Counts connections that were refused.
+    #[inline(always)]
+    pub fn add_refused(&self, count: u32) {
+        // SAFETY: a field of the entry.
+        atomic::add_u32(unsafe { &raw mut (*self.at).refused }, count);
+    }
+
+    /// Counts a connection that was refused, or would have been, and when.
     #[inline(always)]
     pub fn note_refused(&self, ruling: Ruling) {
-        // SAFETY: a field of the entry.
-        atomic::add_u32(unsafe { &raw mut (*self.at).refused }, 1);
+        self.add_refused(1);
         if ruling.verdict.is_over_own_limit() {
             // SAFETY: a field of the entry; no access happens here.
             let over_limit_at_s = unsafe { &raw mut (*self.at).over_limit_at_s };

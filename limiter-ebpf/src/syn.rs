@@ -4,7 +4,7 @@ use limiter_common::{
     addr::Addr, decide::Known, gcra, map::SourceKey, names, policy::Policy, verdict::RefuseReason,
 };
 
-use crate::{atomic, classes, clock, facts, facts::Ruling, globals, maps, source, source::SourceRef};
+use crate::{atomic, classes, facts, facts::Ruling, globals, maps, source, source::SourceRef, tick};
 
 /// A verdict on a SYN, with what it rests on.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ pub fn is_over_syn_quota(policy: &Policy, service: u32, key: &SourceKey) -> bool
         return false;
     };
     let tat_ns = atomic::load(tat);
-    match gcra::charge(tat_ns, clock::now_ns(), quota) {
+    match gcra::charge(tat_ns, tick::now_ns(), quota) {
         // A charge that another CPU overtook is lost: the quota is coarse by design.
         Some(next) => {
             atomic::swap(tat, tat_ns, next);

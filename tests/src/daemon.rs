@@ -21,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::host::Requirement;
+use crate::map_memory;
 use crate::metrics::{self, Sample};
 use crate::netns::Namespace;
 use crate::process::Process;
@@ -285,7 +286,7 @@ impl<'a> Daemon<'a> {
         self.count("limiter_packets_total", &labels)
     }
 
-    /// Panics unless the packet path had no doubt and its counts have not drifted.
+    /// Panics unless the packet path had no doubt, and its counts are right.
     #[track_caller]
     pub fn assert_sound(&self) {
         let samples = self.metrics();
@@ -293,6 +294,7 @@ impl<'a> Daemon<'a> {
             let wrong: Vec<_> = samples.iter().filter(|s| s.name == name && s.value != 0.0).collect();
             assert!(wrong.is_empty(), "there is neither doubt nor drift: {wrong:?}");
         }
+        map_memory::assert_known_counted(self);
     }
 
     /// Waits until the daemon has recounted open connections by itself `times` more.

@@ -16,9 +16,9 @@ use aya::programs::{
     CgroupSkb, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, TestRunResult, Xdp,
 };
 use limiter_common::addr::{Addr, Family};
-use limiter_common::event::Explanation;
+use limiter_common::event::{Amendment, Explanation};
 use limiter_common::map::{
-    ClassOf, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Total,
+    ClassOf, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Standing, Total,
 };
 use limiter_common::names;
 use limiter_common::policy::Policy;
@@ -26,7 +26,7 @@ use limiter_common::verdict::{Point, Verdict};
 use limiter_common::word::Word;
 use limiter_user::dataplane::kernel::local::LocalAddresses;
 use nix::time::{ClockId, clock_gettime};
-use zerocopy::{FromBytes as _, FromZeros as _};
+use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
 pub use build::{KERNEL, verified_instructions};
 pub use judge::{FAMILIES, HOSTS, IMAP, Judge, LIMIT, Law, SMTP};
@@ -118,6 +118,7 @@ pub struct Fixture {
     tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
     local: LocalAddresses,
     sources: HashMap<MapData, SourceKey, Source>,
+    known: Array<MapData, u32>,
     totals: Array<MapData, Total>,
     class_connections: Array<MapData, u64>,
     ports: Array<MapData, PortHints>,
@@ -126,7 +127,9 @@ pub struct Fixture {
     counters: PerCpuArray<MapData, Counters>,
     fail_opens: PerCpuArray<MapData, u64>,
     budgets: PerCpuArray<MapData, ResetBudget>,
+    standing: PerCpuArray<MapData, Standing>,
     control: Array<MapData, Control>,
+    said: Control,
 }
 
 impl Fixture {
@@ -145,6 +148,7 @@ impl Fixture {
         self.policies.set(0, &array, 0).expect("switching the policy");
         let hints = PortHints { service: rules.policy.service_of_port };
         self.ports.set(0, hints, 0).expect("writing the ports");
+        self.set_heartbeat(self.said.heartbeat_ns);
     }
 
     /// Says that some policy guards every port, as this service.
@@ -164,7 +168,23 @@ impl Fixture {
     pub fn set_source(&mut self, key: SourceKey, open: u32, tat_ns: u64) {
         let word = Word(Word::idle(key.hash(SEED)).0 + u64::from(open));
         let source = Source { word, tat_ns, accepted: open.max(1), ..Source::default() };
+        if self.source(&key).is_none() {
+            self.count_known(&key, 1);
+        }
         self.sources.insert(key, source, 0).expect("inserting a source");
+        // Nothing that was refused by another count stands.
+        self.set_heartbeat(self.said.heartbeat_ns);
+    }
+
+    /// Counts a source in the bucket that says whether it may be known, as the programs do.
+    fn count_known(&mut self, key: &SourceKey, delta: i32) {
+        let buckets = u64::try_from(names::KNOWN_BUCKETS).expect("a capacity fits");
+        let bucket = key.hash(SEED) >> 40 & (buckets - 1);
+        let word = u32::try_from(bucket / 4).expect("a bucket fits");
+        let count = self.known.get(&word, 0).expect("reading a count");
+        self.known
+            .set(word, count.wrapping_add_signed(delta << (8 * (bucket % 4))), 0)
+            .expect("writing a count");
     }
 
     /// As [`set_source`](Self::set_source), without a debt.
@@ -175,6 +195,7 @@ impl Fixture {
     /// Makes a source unknown.
     pub fn forget(&mut self, key: &SourceKey) {
         self.sources.remove(key).expect("removing a source");
+        self.count_known(key, -1);
     }
 
     /// Returns what is known of a source.
@@ -209,11 +230,11 @@ impl Fixture {
         self.at_limit.get(&at_limit_bucket(hash), 0).expect("reading a mark") == hash as u32 | 1
     }
 
-    /// Sets when the daemon was last alive.
+    /// Sets when the daemon was last alive, or a few nanoseconds later: it never says the same twice.
     pub fn set_heartbeat(&mut self, heartbeat_ns: u64) {
-        self.control
-            .set(0, Control { heartbeat_ns, ..Control::default() }, 0)
-            .expect("writing the heartbeat");
+        let moved = if heartbeat_ns == self.said.heartbeat_ns { heartbeat_ns + 1 } else { heartbeat_ns };
+        self.said = Control { heartbeat_ns: moved, ..Control::default() };
+        self.control.set(0, self.said, 0).expect("writing the heartbeat");
     }
 
     /// Notes that every CPU has sent this many resets in the second of the clock.
@@ -252,6 +273,23 @@ impl Fixture {
         let (action, bytes) = run_program(|options| self.xdp("explain").test_run(options), frame);
         let answer = || Explanation::read_from_prefix(&bytes).ok().map(|(explanation, _)| explanation);
         (action == 2).then(answer).flatten()
+    }
+
+    /// Carries out amendments, as the daemon has them carried out.
+    pub fn amend(&self, amendments: &[Amendment]) {
+        let options = TestRunOptions { data_in: Some(amendments.as_bytes()), ..TestRunOptions::new() };
+        self.xdp("amend").test_run(options).expect("the program runs");
+    }
+
+    /// Returns what was noted of refusals that stand, on any CPU.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Standing> {
+        let places = 0..u32::try_from(names::STANDING_REFUSALS).expect("a capacity fits");
+        let noted = places.flat_map(|place| {
+            let by_cpu = self.standing.get(&place, 0).expect("reading what stands");
+            by_cpu.iter().copied().collect::<Vec<_>>()
+        });
+        noted.filter(|standing| standing.row != 0).collect()
     }
 
     /// Returns an XDP program.

@@ -1,14 +1,20 @@
 //! What the maps of a daemon take of the kernel's memory, and how many sources they know.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use aya::maps::{Array, Map, MapData};
+use limiter_common::map::{Source, SourceKey};
 use limiter_common::names;
 
 use crate::daemon::Daemon;
 use crate::usage;
+use crate::wait;
 
 /// Sources that fit in their map.
 const SOURCES: u32 = names::SOURCES as u32;
+/// How long sources may come and go.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 /// The maps that the daemon holds by a descriptor, each once: name and bytes.
 #[track_caller]
@@ -49,4 +55,25 @@ pub fn source_bytes(daemon: &Daemon<'_>) -> u64 {
 pub fn known_sources(daemon: &Daemon<'_>) -> f64 {
     let ratio = daemon.metric("limiter_map_fill_ratio", &[("map", "sources")]);
     (ratio * f64::from(SOURCES)).round()
+}
+
+/// Panics unless every source is counted in the bucket that says whether it may be known, and no other is: one
+/// that is not would have no entry to XDP and the gate.
+#[track_caller]
+pub fn assert_known_counted(daemon: &Daemon<'_>) {
+    let maps = daemon.pins().join(format!("v{}/maps", names::ABI_VERSION));
+    let open = |name: &str| MapData::from_pin(maps.join(name)).expect("the map is pinned");
+    let counts = Array::<_, u32>::try_from(Map::Array(open("KNOWN"))).expect("an array");
+    let sources = aya::maps::HashMap::<_, SourceKey, Source>::try_from(Map::HashMap(open("SOURCES")));
+    let sources = sources.expect("a hash table");
+    let both = || {
+        let words = counts.iter().map(|word| word.expect("reading a count"));
+        let counted: u32 = words.flat_map(u32::to_ne_bytes).map(u32::from).sum();
+        (counted, u32::try_from(sources.keys().flatten().count()).expect("a capacity fits"))
+    };
+    // Sources come and go between the two readings.
+    wait::until("every source is counted as known, once", SETTLE_TIME, || {
+        let (counted, known) = both();
+        counted == known
+    });
 }

@@ -3,7 +3,6 @@
 //! - the counts of a source, a service and a class: `counts_are_corrected`
 #![forbid(unsafe_code)]
 
-use aya::programs::{TestRun as _, TestRunOptions};
 use limiter_common::event::Amendment;
 use limiter_common::limits::Service;
 use limiter_common::map::SourceKey;
@@ -11,15 +10,8 @@ use limiter_common::policy::CLASS_DEFAULT;
 use limiter_tests::fixture::{Fixture, KERNEL, Rules};
 use limiter_tests::frame::Frame;
 use limiter_tests::require;
-use zerocopy::IntoBytes as _;
 
 const SMTP: u32 = 1;
-
-/// Runs the program on amendments, as the daemon does.
-fn amend(fixture: &Fixture, amendments: &[Amendment]) {
-    let options = TestRunOptions { data_in: Some(amendments.as_bytes()), ..TestRunOptions::new() };
-    fixture.xdp("amend").test_run(options).expect("the program runs");
-}
 
 /// A source, a whole service and a class are corrected by what is added, and never below zero.
 #[test]
@@ -37,15 +29,15 @@ fn counts_are_corrected() {
     };
     assert_eq!(counts(&fixture), Some((4, 7)));
     let whole = SourceKey::whole(SMTP);
-    amend(&fixture, &[Amendment { key: source, delta: -1 }, Amendment { key: whole, delta: -5 }]);
+    fixture.amend(&[Amendment { key: source, delta: -1 }, Amendment { key: whole, delta: -5 }]);
     assert_eq!(counts(&fixture), Some((3, 2)), "each is corrected, and not the other");
-    amend(&fixture, &[Amendment { key: whole, delta: -3 }, Amendment { key: source, delta: -4 }]);
+    fixture.amend(&[Amendment { key: whole, delta: -3 }, Amendment { key: source, delta: -4 }]);
     assert_eq!(counts(&fixture), Some((3, 2)), "no count goes below zero");
-    amend(&fixture, &[Amendment { key: whole, delta: 1 }, Amendment { key: source, delta: 1 }]);
+    fixture.amend(&[Amendment { key: whole, delta: 1 }, Amendment { key: source, delta: 1 }]);
     assert_eq!(counts(&fixture), Some((4, 3)));
     let class = SourceKey::class(SMTP, CLASS_DEFAULT);
     for (delta, left) in [(6, 6), (-2, 4), (-5, 4)] {
-        amend(&fixture, &[Amendment { key: class, delta }]);
+        fixture.amend(&[Amendment { key: class, delta }]);
         assert_eq!(fixture.connections_of(SMTP, CLASS_DEFAULT), left, "corrected by {delta}");
     }
     assert_eq!(counts(&fixture), Some((4, 3)), "and nothing else");

@@ -1,6 +1,6 @@
 //! The paths that are measured, with the policy, the state and the frame that lead down each.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use limiter_common::addr::Addr;
 use limiter_common::gcra::Quota;
@@ -29,6 +29,8 @@ const SERVER_V4: &str = "198.51.100.1";
 const SERVER_V6: &str = "2001:db8::1";
 const WITHIN_V4: &str = "192.0.2.7";
 const AT_LIMIT_V4: &str = "192.0.2.20";
+/// Over the quota for new connections, of which no refusal stands.
+const SPENT_V4: &str = "192.0.2.21";
 const EXEMPT_V4: &str = "203.0.113.9";
 const UNKNOWN_V4: &str = "192.0.2.99";
 /// In the same block as the prefix of the exempt source, and in none itself.
@@ -45,8 +47,6 @@ const WANTED_OPEN: Option<f64> = Some(1.2);
 const WANTED_SYN: Option<f64> = Some(4.0);
 /// Tags are walked, which takes one comparison more per header.
 const WANTED_TAGGED: Option<f64> = Some(1.3);
-/// A refusal reads the clock and counts on the entry of the source, of which other CPUs know too.
-const WANTED_REFUSED: Option<f64> = Some(4.3);
 /// A source that is unknown and has a prefix close by is looked up among all of them, node by node.
 const WANTED_BESIDE: Option<f64> = Some(6.5);
 
@@ -122,17 +122,19 @@ impl Bed {
             path("data, another source at its limit", many, open.clone(), XDP_PASS, None),
             path("ACK, source at its limit", many, at_limit, XDP_PASS, None),
             path("SYN passed, 10 prefixes", few, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
-            path("SYN refused, 10 prefixes", few, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_REFUSED),
+            path("SYN refused, 10 prefixes", few, syn(SPENT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
+            path("SYN refused again, 10 prefixes", few, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
             path("SYN exempt, 10 prefixes", few, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN unknown, 10 prefixes", few, syn(UNKNOWN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN beside a prefix, 10", few, syn(BESIDE_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN passed, 100,000 prefixes", many, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
+            path("SYN refused, 100,000 prefixes", many, syn(SPENT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
             path(
-                "SYN refused, 100,000 prefixes",
+                "SYN refused again, 100,000 prefixes",
                 many,
                 syn(AT_LIMIT_V4, SILENT_PORT),
                 XDP_DROP,
-                WANTED_REFUSED,
+                WANTED_SYN,
             ),
             path("SYN exempt, 100,000 prefixes", many, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN unknown, 100,000 prefixes", many, syn(UNKNOWN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
@@ -187,7 +189,7 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
     // Spread over the whole space, /16 to /32, around the measured sources too; none has one of them in it.
     let spread = (1_u32..).map(|n| (n.wrapping_mul(0x9e37_79b9), 16 + n % 17));
     let is_apart = |(bits, len): &(u32, u32)| {
-        let measured = [WITHIN_V4, AT_LIMIT_V4, UNKNOWN_V4, BESIDE_V4, "127.0.0.1"];
+        let measured = [WITHIN_V4, AT_LIMIT_V4, SPENT_V4, UNKNOWN_V4, BESIDE_V4, "127.0.0.1"];
         let measured = measured.map(|source| source.parse().map(Ipv4Addr::to_bits));
         measured.iter().flatten().all(|source| (source ^ bits) >> (32 - len) != 0)
     };
@@ -208,5 +210,8 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
             fixture.set_open(address.parse().expect("an address"), service.into(), open);
         }
     }
+    let spent: IpAddr = SPENT_V4.parse().expect("an address");
+    let spent = SourceKey { addr: spent.into(), service: SILENT.into() };
+    fixture.set_source(spent, 1, now_ns() + 60 * MINUTE_NS);
     fixture
 }

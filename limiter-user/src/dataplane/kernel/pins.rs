@@ -2,7 +2,7 @@
 //! found there can be gone on with, and how it is removed.
 //!
 //! Layout of `[runtime] pin_dir`: one directory per version of the layout,
-//! `v3/maps/NAME` and `v3/links/NAME`. Nothing else belongs there, so whatever
+//! `v4/maps/NAME` and `v4/links/NAME`. Nothing else belongs there, so whatever
 //! else is found is somebody's leftover.
 
 use std::{

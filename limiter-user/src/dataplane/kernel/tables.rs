@@ -150,7 +150,8 @@ impl Tables {
         self.place(IN_FORCE, policy)?;
         self.slots.in_use = slots;
         self.guarded = guarded;
-        self.set_control(Control { fallback_at_ns: at_ns, ..self.said })?;
+        // A heartbeat as well: with it ends what was refused by the policy before and stands.
+        self.set_control(Control { heartbeat_ns: Now::read().monotonic_ns, fallback_at_ns: at_ns })?;
         self.set_ports(&self.guarded.clone())
     }
 
