@@ -102,12 +102,12 @@ pub enum DataplaneError {
     #[error("the program could not judge the packet it was asked about; is a policy loaded?")]
     NoExplanation,
     /// An iterator wrote something that is not a whole number of records.
-    #[error("the {iterator} iterator wrote {len} bytes, which is no whole number of records of {record_len}")]
+    #[error("the {iterator} iterator left {left_over} bytes over, which are no record of {record_len}")]
     Records {
         /// The iterator.
         iterator: &'static str,
-        /// Bytes read.
-        len: usize,
+        /// Bytes behind the last record.
+        left_over: usize,
         /// Bytes of a record.
         record_len: usize,
     },

@@ -238,6 +238,7 @@ pub trait Dataplane: Send {
 }
 
 mod error;
+pub(crate) mod records;
 mod syscall;
 
 pub mod kernel;

@@ -28,7 +28,7 @@ use zerocopy::FromBytes as _;
 use super::{offsets, reasons::Reasons, tags::Marks};
 use crate::{
     config::Cgroup,
-    dataplane::{iterate_map, kernel::cgroup_path, netns_cookie},
+    dataplane::{iterate_map, kernel::cgroup_path, netns_cookie, records},
 };
 
 /// The programs, made by `cargo xtask build` and embedded by `build.rs`.
@@ -226,15 +226,10 @@ impl Kernel {
         let program = self.ebpf.program("flows").ok_or_else(|| anyhow!("the object has no program flows"))?;
         let program: &Iter = program.try_into().context(step)?;
         let program: BorrowedFd<'_> = program.fd().context(step)?.as_fd();
-        let mut bytes = Vec::new();
-        iterate_map(program, self.flows.fd().as_fd())
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .context(step)?;
         // A record that is cut off cannot be: the programs write whole ones.
-        Ok(bytes
-            .chunks_exact(size_of::<FlowRecord>())
-            .filter_map(|record| FlowRecord::read_from_bytes(record).ok())
-            .collect())
+        let (flows, _) =
+            iterate_map(program, self.flows.fd().as_fd()).and_then(records::read).context(step)?;
+        Ok(flows)
     }
 }
 

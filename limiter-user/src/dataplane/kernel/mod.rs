@@ -19,7 +19,7 @@ mod tables;
 mod tc;
 mod xdp;
 
-use std::{io::Read as _, net::IpAddr, os::fd::BorrowedFd};
+use std::{net::IpAddr, os::fd::BorrowedFd};
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 use limiter_common::{
@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, IntoBytes as _};
 pub(crate) use self::attach::cgroup_path;
 pub use self::opening::{KernelOpening, clean_up_unused};
 use self::{generation::Ledger, interfaces::bring_in_line, load::Loaded, pins::Pins, tables::Tables};
-use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, First, Recount, syscall};
+use super::{Attachment, CounterRow, Dataplane, DataplaneError, Fallback, First, Recount, records, syscall};
 use crate::{clock::Now, config::Config, policy::Compiled};
 
 /// Links that belong to no interface.
@@ -150,20 +150,10 @@ impl Running {
             source: error.into(),
         };
         let program = self.loaded.iterator(iterator)?;
-        let mut bytes = Vec::new();
-        syscall::iterate_map(program, map)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(failed)?;
-        let record_len = size_of::<T>();
-        // Once and as large as they are: what a recount found is kept until the next one.
-        let mut records = Vec::with_capacity(bytes.len() / record_len);
-        for chunk in bytes.chunks(record_len) {
-            let record = T::read_from_bytes(chunk);
-            records.push(record.map_err(|_| DataplaneError::Records {
-                iterator,
-                len: bytes.len(),
-                record_len,
-            })?);
+        let file = syscall::iterate_map(program, map).map_err(failed)?;
+        let (records, left_over) = records::read(file).map_err(failed)?;
+        if left_over != 0 {
+            return Err(DataplaneError::Records { iterator, left_over, record_len: size_of::<T>() });
         }
         Ok(records)
     }
@@ -199,7 +189,7 @@ impl Running {
         }
         let (explanation, _) = Explanation::read_from_prefix(&out).map_err(|_| DataplaneError::Records {
             iterator: "explain",
-            len: frame.len(),
+            left_over: frame.len(),
             record_len: size_of::<Explanation>(),
         })?;
         Ok(explanation)
