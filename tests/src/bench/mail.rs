@@ -54,7 +54,7 @@ pub struct Effort {
 
 impl Effort {
     /// What `cargo xtask bench mail` takes: some six minutes.
-    pub const FULL: Self = Self { rounds: 7, sink_sessions: 18_000, postfix_sessions: 3_000 };
+    pub const FULL: Self = Self { rounds: 5, sink_sessions: 18_000, postfix_sessions: 3_000 };
     /// Enough to see that it works.
     pub const SMOKE: Self = Self { rounds: 1, sink_sessions: 100, postfix_sessions: 0 };
 }

@@ -1,6 +1,6 @@
 //! The paths that are measured, with the policy, the state and the frame that lead down each.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use limiter_common::addr::Addr;
 use limiter_common::gcra::Quota;
@@ -13,11 +13,14 @@ use super::Hook;
 use crate::fixture::{Fixture, Rules, now_ns};
 use crate::frame::{Flags, Frame, Tcp};
 
-/// Services: refusing by a reset, refusing in silence.
+/// Services: refusing by a reset, refusing in silence, and at its ceiling, of which no refusal stands.
 const RESET: u8 = 1;
 const SILENT: u8 = 2;
+const FULL: u8 = 3;
 const RESET_PORT: u16 = 25;
 const SILENT_PORT: u16 = 465;
+const FULL_PORT: u16 = 587;
+const CEILING: u32 = 1_000;
 const UNGUARDED_PORT: u16 = 22;
 const LIMIT: u32 = 20;
 /// A class that is exempt, and that of the host itself.
@@ -29,8 +32,6 @@ const SERVER_V4: &str = "198.51.100.1";
 const SERVER_V6: &str = "2001:db8::1";
 const WITHIN_V4: &str = "192.0.2.7";
 const AT_LIMIT_V4: &str = "192.0.2.20";
-/// Over the quota for new connections, of which no refusal stands.
-const SPENT_V4: &str = "192.0.2.21";
 const EXEMPT_V4: &str = "203.0.113.9";
 const UNKNOWN_V4: &str = "192.0.2.99";
 /// In the same block as the prefix of the exempt source, and in none itself.
@@ -122,13 +123,13 @@ impl Bed {
             path("data, another source at its limit", many, open.clone(), XDP_PASS, None),
             path("ACK, source at its limit", many, at_limit, XDP_PASS, None),
             path("SYN passed, 10 prefixes", few, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
-            path("SYN refused, 10 prefixes", few, syn(SPENT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
+            path("SYN refused, 10 prefixes", few, syn(WITHIN_V4, FULL_PORT), XDP_DROP, WANTED_SYN),
             path("SYN refused again, 10 prefixes", few, syn(AT_LIMIT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
             path("SYN exempt, 10 prefixes", few, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN unknown, 10 prefixes", few, syn(UNKNOWN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN beside a prefix, 10", few, syn(BESIDE_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN passed, 100,000 prefixes", many, syn(WITHIN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
-            path("SYN refused, 100,000 prefixes", many, syn(SPENT_V4, SILENT_PORT), XDP_DROP, WANTED_SYN),
+            path("SYN refused, 100,000 prefixes", many, syn(WITHIN_V4, FULL_PORT), XDP_DROP, WANTED_SYN),
             path(
                 "SYN refused again, 100,000 prefixes",
                 many,
@@ -175,13 +176,15 @@ pub(super) fn know(fixture: &mut Fixture, sources: impl Iterator<Item = Ipv4Addr
 
 /// A fixture with this many prefixes. Every limit there is is set, so that every check is made.
 fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
-    let service = |flags| Service { flags: Service::ENFORCE | flags, ceiling: 1_000, ..Service::default() };
+    let service = |flags| Service { flags: Service::ENFORCE | flags, ceiling: CEILING, ..Service::default() };
     let limits = Limits::limited(LIMIT, Quota::per(300, MINUTE_NS, 100));
     let mut rules = Rules::default()
         .service(RESET, &[RESET_PORT, server.port()], service(Service::RESET))
         .service(SILENT, &[SILENT_PORT], service(0))
         .limits(RESET, 0, limits)
+        .service(FULL, &[FULL_PORT], service(0))
         .limits(SILENT, 0, limits)
+        .limits(FULL, 0, limits)
         .limits(RESET, PROXY, Limits::EXEMPT)
         .prefix("203.0.113.0/28", PROXY)
         .prefix("2001:db8::1/128", LOCAL);
@@ -189,7 +192,7 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
     // Spread over the whole space, /16 to /32, around the measured sources too; none has one of them in it.
     let spread = (1_u32..).map(|n| (n.wrapping_mul(0x9e37_79b9), 16 + n % 17));
     let is_apart = |(bits, len): &(u32, u32)| {
-        let measured = [WITHIN_V4, AT_LIMIT_V4, SPENT_V4, UNKNOWN_V4, BESIDE_V4, "127.0.0.1"];
+        let measured = [WITHIN_V4, AT_LIMIT_V4, UNKNOWN_V4, BESIDE_V4, "127.0.0.1"];
         let measured = measured.map(|source| source.parse().map(Ipv4Addr::to_bits));
         measured.iter().flatten().all(|source| (source ^ bits) >> (32 - len) != 0)
     };
@@ -206,12 +209,10 @@ fn fixture(prefixes: u32, server: SocketAddr) -> Fixture {
     for (address, open) in
         [(WITHIN_V4, 1), (WITHIN_V6, 1), (EXEMPT_V4, 3), (AT_LIMIT_V4, LIMIT), ("127.0.0.1", LIMIT)]
     {
-        for service in [RESET, SILENT] {
+        for service in [RESET, SILENT, FULL] {
             fixture.set_open(address.parse().expect("an address"), service.into(), open);
         }
     }
-    let spent: IpAddr = SPENT_V4.parse().expect("an address");
-    let spent = SourceKey { addr: spent.into(), service: SILENT.into() };
-    fixture.set_source(spent, 1, now_ns() + 60 * MINUTE_NS);
+    fixture.set_total(FULL.into(), CEILING);
     fixture
 }
