@@ -225,7 +225,6 @@ pod!(
     Total,
     ResetBudget,
     Standing,
-    Tick,
     crate::local::LocalBucket,
     crate::policy::Policy,
     crate::witness::DropKey,

@@ -18,6 +18,8 @@ pub const AT_LIMIT_BUCKETS: usize = 1 << 16;
 /// Buckets that count known sources. A choice: a byte each, 64 KiB, which a cache holds; sixteen
 /// sources in each when all of them are known.
 pub const KNOWN_BUCKETS: usize = 1 << 16;
+/// Words that these buckets lie in, four to a word.
+pub const KNOWN_WORDS: usize = KNOWN_BUCKETS / 4;
 /// Refusals that can stand on one CPU at a time. A choice: of 200 sources that flood, 190 have one to themselves.
 pub const STANDING_REFUSALS: usize = 1 << 11;
 /// Buckets that count how often sources were given room. A choice: 16 KiB.
@@ -57,6 +59,14 @@ pub const fn counter_row(service: u32, class: u32, family: u32) -> u32 {
 #[must_use]
 pub const fn service_of_row(row: u32) -> u32 {
     (row / (CLASSES * FAMILIES) as u32) & (SERVICES as u32 - 1)
+}
+
+/// Returns the word, and the shift within it, of the count of known sources with this hash.
+#[inline(always)]
+#[must_use]
+pub const fn known_bucket(hash: u64) -> (u32, u32) {
+    let bucket = (hash >> 40) as u32 & (KNOWN_BUCKETS as u32 - 1);
+    (bucket / 4, bucket % 4 * 8)
 }
 
 /// Returns the cell of a service and class in the map of open connections by class.

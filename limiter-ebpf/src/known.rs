@@ -8,11 +8,9 @@ use limiter_common::names;
 
 use crate::{atomic, maps};
 
-/// Counts in one word. A count never overflows its eight bits: with every source known a bucket has
-/// sixteen of them on average, and a hash with a secret seed says which.
-const PER_WORD: u64 = 4;
-const COUNT_BITS: u64 = 8;
-const COUNT_MASK: u32 = (1 << COUNT_BITS) - 1;
+/// One count. It never overflows its eight bits: with every source known a bucket has sixteen of them
+/// on average, and a hash with a secret seed says which.
+const COUNT_MASK: u32 = 0xff;
 
 /// Returns whether the source with this hash may be known; false is certain.
 #[inline(always)]
@@ -41,6 +39,6 @@ pub fn remove(hash: u64) {
 
 #[inline(always)]
 fn place(hash: u64) -> (Option<*mut u32>, u32) {
-    let bucket = hash >> 40 & (names::KNOWN_BUCKETS as u64 - 1);
-    (maps::KNOWN.get_ptr_mut((bucket / PER_WORD) as u32), (bucket % PER_WORD * COUNT_BITS) as u32)
+    let (word, shift) = names::known_bucket(hash);
+    (maps::KNOWN.get_ptr_mut(word), shift)
 }

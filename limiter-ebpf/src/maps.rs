@@ -54,7 +54,7 @@ pub static SOURCES: HashMap<SourceKey, Source, { names::SOURCES }, NO_PREALLOC> 
 /// How many sources of a bucket are in `SOURCES`, four counts to a word (`known.rs`). Written where
 /// entries are created and removed; as large as it has to be.
 #[btf_map]
-pub static KNOWN: Array<u32, { names::KNOWN_BUCKETS / 4 }> = Array::new();
+pub static KNOWN: Array<u32, { names::KNOWN_WORDS }> = Array::new();
 
 /// Open and reserved connections of each service. Written by the programs.
 #[btf_map]

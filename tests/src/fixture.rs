@@ -178,13 +178,9 @@ impl Fixture {
 
     /// Counts a source in the bucket that says whether it may be known, as the programs do.
     fn count_known(&mut self, key: &SourceKey, delta: i32) {
-        let buckets = u64::try_from(names::KNOWN_BUCKETS).expect("a capacity fits");
-        let bucket = key.hash(SEED) >> 40 & (buckets - 1);
-        let word = u32::try_from(bucket / 4).expect("a bucket fits");
+        let (word, shift) = names::known_bucket(key.hash(SEED));
         let count = self.known.get(&word, 0).expect("reading a count");
-        self.known
-            .set(word, count.wrapping_add_signed(delta << (8 * (bucket % 4))), 0)
-            .expect("writing a count");
+        self.known.set(word, count.wrapping_add_signed(delta << shift), 0).expect("writing a count");
     }
 
     /// As [`set_source`](Self::set_source), without a debt.

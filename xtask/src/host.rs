@@ -109,15 +109,17 @@ pub(crate) fn provide_promtool(workspace: &Workspace) -> Result<()> {
 /// Without it, as without a network, that suite says what it lacks, and the others run.
 fn provide_kernel(workspace: &Workspace) {
     let unpacked = workspace.tools().join("kernel");
-    if unpacked.is_dir() {
-        return;
+    if !unpacked.is_dir() {
+        provide_for_boot(KERNEL, || fetch_kernel(workspace, &unpacked));
     }
+}
+
+fn provide_for_boot(package: &str, fetch: impl FnOnce() -> Result<()>) {
+    let without = "the suite that boots another kernel will skip";
     if !debian::is_debian() {
-        caution(format!("the suite that boots another kernel will skip: it takes Debian's {KERNEL}"));
-        return;
-    }
-    if let Err(error) = fetch_kernel(workspace, &unpacked) {
-        caution(format!("the suite that boots another kernel will skip: {error}"));
+        caution(format!("{without}: it takes Debian's {package}"));
+    } else if let Err(error) = fetch() {
+        caution(format!("{without}: {error}"));
     }
 }
 
@@ -134,15 +136,8 @@ fn fetch_kernel(workspace: &Workspace, unpacked: &Path) -> Result<()> {
 /// It is unpacked with its libraries and not installed: a machine may have parts of another version
 /// of it, which apt would remove.
 fn provide_emulator(workspace: &Workspace) {
-    if find_program(EMULATOR).is_some() || workspace.tools().join("bin").join(EMULATOR).is_file() {
-        return;
-    }
-    if !debian::is_debian() {
-        caution(format!("the suite that boots another kernel will skip: there is no {EMULATOR}"));
-        return;
-    }
-    if let Err(error) = fetch_emulator(workspace) {
-        caution(format!("the suite that boots another kernel will skip: {error}"));
+    if find_program(EMULATOR).is_none() && !workspace.tools().join("bin").join(EMULATOR).is_file() {
+        provide_for_boot(EMULATOR_PACKAGE, || fetch_emulator(workspace));
     }
 }
 
