@@ -129,7 +129,8 @@ pub struct Fixture {
     budgets: PerCpuArray<MapData, ResetBudget>,
     standing: PerCpuArray<MapData, Standing>,
     control: Array<MapData, Control>,
-    said: Control,
+    heartbeat_ns: u64,
+    times_said: u64,
 }
 
 impl Fixture {
@@ -148,7 +149,7 @@ impl Fixture {
         self.policies.set(0, &array, 0).expect("switching the policy");
         let hints = PortHints { service: rules.policy.service_of_port };
         self.ports.set(0, hints, 0).expect("writing the ports");
-        self.set_heartbeat(self.said.heartbeat_ns);
+        self.set_heartbeat(self.heartbeat_ns);
     }
 
     /// Says that some policy guards every port, as this service.
@@ -173,7 +174,7 @@ impl Fixture {
         }
         self.sources.insert(key, source, 0).expect("inserting a source");
         // Nothing that was refused by another count stands.
-        self.set_heartbeat(self.said.heartbeat_ns);
+        self.set_heartbeat(self.heartbeat_ns);
     }
 
     /// Counts a source in the bucket that says whether it may be known, as the programs do.
@@ -228,9 +229,11 @@ impl Fixture {
 
     /// Sets when the daemon was last alive, or a few nanoseconds later: it never says the same twice.
     pub fn set_heartbeat(&mut self, heartbeat_ns: u64) {
-        let moved = if heartbeat_ns == self.said.heartbeat_ns { heartbeat_ns + 1 } else { heartbeat_ns };
-        self.said = Control { heartbeat_ns: moved, ..Control::default() };
-        self.control.set(0, self.said, 0).expect("writing the heartbeat");
+        // Not one more than the last: 0, 1 and 0 again within a tick would let stand what stood at the first.
+        self.times_said += 1;
+        self.heartbeat_ns = heartbeat_ns;
+        let control = Control { heartbeat_ns: heartbeat_ns + self.times_said, ..Control::default() };
+        self.control.set(0, control, 0).expect("writing the heartbeat");
     }
 
     /// Notes that every CPU has sent this many resets in the second of the clock.
