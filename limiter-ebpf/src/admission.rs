@@ -2,12 +2,11 @@
 //! in the same step.
 //!
 //! Three words can stand against a connection: the source's, the service's and
-//! the source's arrival time. Each is moved by compare-and-swap, the first by
+//! the source's arrival time (`claims.rs`). Each is moved by compare-and-swap, the first by
 //! the very value that the decision was made on; what fails undoes what came before.
 
 use limiter_common::{
     addr::{Addr, Family},
-    gcra,
     limits::{Limits, Service},
     map::{FailOpen, Reservation, SourceKey},
     policy::{Policy, UNGUARDED},
@@ -19,16 +18,13 @@ use crate::{
     account,
     account::Subject,
     at_limit::AtLimit,
-    atomic, classes, facts,
+    claims, classes, facts,
     facts::Ruling,
     gate::{DROP, PASS, RETRY},
     globals, reservation, source,
     source::SourceRef,
-    store, tick,
+    store,
 };
-
-/// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
-const ATTEMPTS: u32 = 32;
 
 /// The service that a segment is for; it fits a register.
 #[derive(Clone, Copy)]
@@ -150,17 +146,18 @@ impl<'a> Candidate<'a> {
             // A ceiling binds while limits of one source are suspended, too.
             let is_limited = enforces && ruling.verdict != Verdict::Pass(PassReason::Exempt);
             let ceiling = if is_limited { self.ceiling } else { 0 };
-            if !reserve_total(service, ceiling) {
+            if !claims::reserve_total(service, ceiling) {
                 source.take_off_word(ONE_RESERVED);
                 return self.refused(RefuseReason::ConnectionsTotal);
             }
         }
         let quota = self.limits.quota;
-        let charged = quota.is_some() && charge_quota(source, quota);
+        let charged =
+            quota.is_some() && claims::charge_quota(source.tat(), quota.interval_ns, quota.burst_ns) == 1;
         if quota.is_some() && !charged && is_binding {
             let refused = self.refused(RefuseReason::NewConnectionQuota);
             if refused.verdict.is_refusal() {
-                give_up(service, self.in_total, source);
+                claims::give_up(service, self.in_total, source);
                 return refused;
             }
         }
@@ -196,54 +193,4 @@ impl<'a> Candidate<'a> {
         self.mark_at_limit();
         DROP
     }
-}
-
-/// Takes back what was reserved in the words.
-#[inline(always)]
-fn give_up(service: u32, in_total: bool, source: SourceRef) {
-    source.take_off_word(ONE_RESERVED);
-    if in_total && let Some(total) = store::total(service) {
-        atomic::add(total, ONE_RESERVED.wrapping_neg());
-    }
-}
-
-/// Reserves one connection of the service, if its ceiling (0: none) allows.
-#[inline(always)]
-fn reserve_total(service: u32, ceiling: u32) -> bool {
-    let Some(total) = store::total(service) else {
-        return true;
-    };
-    if ceiling == 0 {
-        atomic::add(total, ONE_RESERVED);
-        return true;
-    }
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        attempt += 1;
-        let word = Word(atomic::load(total));
-        if word.held() >= ceiling {
-            return false;
-        }
-        if atomic::swap(total, word.0, word.reserve().0) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Charges one connection to the source's quota; returns whether the quota allowed it.
-#[inline(always)]
-fn charge_quota(source: SourceRef, quota: gcra::Quota) -> bool {
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        attempt += 1;
-        let tat_ns = atomic::load(source.tat());
-        let Some(next) = gcra::charge(tat_ns, tick::now_ns(), quota) else {
-            return false;
-        };
-        if atomic::swap(source.tat(), tat_ns, next) {
-            return true;
-        }
-    }
-    false
 }

@@ -10,6 +10,9 @@ use core::intrinsics::{
     atomic_cxchg, atomic_xadd,
 };
 
+/// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
+pub const ATTEMPTS: u32 = 32;
+
 /// Adds `delta`, wrapping.
 #[inline(always)]
 pub fn add(at: *mut u64, delta: u64) {

@@ -17,7 +17,7 @@ use limiter_common::{
 use crate::{
     account,
     admission::{self, Place},
-    context, facts, handshake,
+    atomic, context, facts, handshake,
     handshake::Owner,
     netns,
     packet::Buffer,
@@ -32,8 +32,6 @@ pub const DROP: i32 = 0;
 /// IPv6 extension headers that the gate walks; beyond it a segment for a
 /// listener is dropped. A choice: no client sends half as many.
 const CHAIN_MAX: u32 = 40;
-/// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
-const ATTEMPTS: u32 = 32;
 
 /// Protocols of a socket buffer, as they lie in memory.
 const IPV4_BE: u32 = 0x0800_u16.to_be() as u32;
@@ -123,7 +121,7 @@ impl<'a> Arrival<'a> {
             return PASS;
         }
         let mut attempt = 0;
-        while attempt < ATTEMPTS {
+        while attempt < atomic::ATTEMPTS {
             attempt += 1;
             let action = admission::try_admit(&raw const source, self.at.pack());
             if action != RETRY {

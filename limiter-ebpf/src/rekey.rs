@@ -13,9 +13,6 @@ use limiter_common::{
 
 use crate::{account, atomic, classes, release, sockets, source, store};
 
-/// Compare-and-swaps on one word before giving up: more CPUs than can fight for one source.
-const ATTEMPTS: u32 = 32;
-
 /// Moves the charge of one socket, if the policy in force says so.
 #[inline(always)]
 pub fn run(storage: *mut Charge) {
@@ -56,7 +53,7 @@ fn moved(policy: &Policy, old: &Charge, bits: u64, key: SourceKey) -> (Charge, u
     } else {
         classes::of(policy, old.addr, key.service)
     };
-    if !add_open(&key) {
+    if add_open(&raw const key) == 0 {
         return (*old, bits);
     }
     let in_total = policy.counts_in_total(key.service, class);
@@ -70,25 +67,32 @@ fn moved(policy: &Policy, old: &Charge, bits: u64, key: SourceKey) -> (Charge, u
     (Charge { key, class: class as u16, ..*old }, new_bits)
 }
 
-/// Counts one open connection of a source; returns whether it could be.
-#[inline(always)]
-fn add_open(key: &SourceKey) -> bool {
+/// Counts one open connection of a source; returns 1 if that could be. A function of its own to the
+/// verifier, which otherwise walks its loop once for each way there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn add_open(key: *const SourceKey) -> u32 {
+    if key.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, and the verifier knows that it points to a whole key.
+    let key = unsafe { key.read() };
     let mut attempt = 0;
-    while attempt < ATTEMPTS {
+    while attempt < atomic::ATTEMPTS {
         attempt += 1;
-        let Some(source) = source::find_or_create(key) else {
+        let Some(source) = source::find_or_create(&key) else {
             account::fail_open(FailOpen::SourcesFull);
-            return false;
+            return 0;
         };
         // Reserve first: the entry can't be removed under a reservation.
         let word = source.word();
         if source.is_alive(word) && source.swap_word(word, word.reserve()) {
             source.add_to_word(RESERVED_TO_OPEN);
-            return true;
+            return 1;
         }
     }
     account::fail_open(FailOpen::Contention);
-    false
+    0
 }
 
 /// Ends the move; a release that came meanwhile is made up for.
