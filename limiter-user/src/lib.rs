@@ -14,6 +14,7 @@
 //! | [`recorder`] | what happened, kept for whoever asks later |
 //! | [`metrics`] | metrics and health for machines |
 //! | [`ctl`] | the command line |
+//! | [`kernel_types`] | where members of the kernel's structures are, what its enumerations say |
 //! | `memory` | what the process gives back |
 //! | [`selftest`] | whole dialogues through the host's own ruleset |
 //! | [`clock`], [`chain`], [`version`] | the time, errors in one line, what this build is |
@@ -28,6 +29,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod dataplane;
 pub mod host;
+pub mod kernel_types;
 mod memory;
 pub mod metrics;
 pub mod policy;

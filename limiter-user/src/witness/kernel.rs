@@ -29,6 +29,7 @@ use super::{offsets, reasons::Reasons, tags::Marks};
 use crate::{
     config::Cgroup,
     dataplane::{iterate_map, kernel::cgroup_path, netns_cookie, records},
+    kernel_types::KernelTypes,
 };
 
 /// The programs, made by `cargo xtask build` and embedded by `build.rs`.
@@ -71,12 +72,13 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, map: &'static str) -
 impl Kernel {
     /// Loads the programs and attaches them; the connections there are already count as live.
     pub(super) fn start(
+        types: &KernelTypes,
         cgroup: &Cgroup,
         reasons: &Reasons,
         marks: &Marks,
         local: &[IpAddr],
     ) -> anyhow::Result<Self> {
-        let offsets = offsets::of_running_kernel()?;
+        let offsets = offsets::of(types)?;
         let cookie = netns_cookie().context("cannot read the cookie of the network namespace")?;
         let mut loader = EbpfLoader::new();
         for (constant, value) in &offsets.values {

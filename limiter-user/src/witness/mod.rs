@@ -47,6 +47,7 @@ use crate::{
     config::Config,
     conntrack::{self, Flow},
     control::protocol::Refusal,
+    kernel_types::KernelTypes,
     policy::{Compiled, Names},
 };
 
@@ -92,10 +93,11 @@ impl Witness {
     }
 
     fn open(&mut self, config: &Config, compiled: &Compiled) -> anyhow::Result<()> {
-        self.reasons = Reasons::of_running_kernel()?;
+        let types = KernelTypes::read()?;
+        self.reasons = Reasons::of(&types)?;
         let marks = Marks::of(config, &compiled.policy.service_of_port, &mut self.upstreams);
         let marks = marks.ok_or_else(|| anyhow::anyhow!("no memory for a table of ports"))?;
-        let kernel = Kernel::start(&config.runtime.cgroup, &self.reasons, &marks, &self.local)?;
+        let kernel = Kernel::start(&types, &config.runtime.cgroup, &self.reasons, &marks, &self.local)?;
         tracing::info!(missing = kernel.missing.join(", "), "the witness watches");
         self.kernel = Some(kernel);
         self.marks = Some(marks);

@@ -1,8 +1,11 @@
 //! Which offsets of kernel structures the witness needs.
 
-use crate::dataplane::{
-    DataplaneError,
-    kernel::offsets::{Need, Offsets, Wanted},
+use crate::{
+    dataplane::{
+        DataplaneError,
+        kernel::offsets::{Need, Offsets, Wanted},
+    },
+    kernel_types::KernelTypes,
 };
 
 /// What the programs of the witness need; what is not essential leaves a figure out.
@@ -26,11 +29,11 @@ const WANTED: [Wanted; 17] = [
     ("BYTES_ACKED_OFFSET", &[("tcp_sock", "bytes_acked")], Need::Essential),
 ];
 
-/// Reads the offsets of the running kernel.
+/// Finds what the witness needs.
 ///
 /// # Errors
 ///
-/// When the kernel has no type information, or lacks what nothing works without.
-pub fn of_running_kernel() -> Result<Offsets, DataplaneError> {
-    Offsets::read(&WANTED)
+/// When the kernel lacks what nothing works without.
+pub fn of(types: &KernelTypes) -> Result<Offsets, DataplaneError> {
+    Offsets::find(types, &WANTED)
 }

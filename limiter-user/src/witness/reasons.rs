@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, anyhow};
-use btf_rs::{Btf, Type};
+use anyhow::Context as _;
 
-/// Where the kernel keeps its type information.
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+use crate::kernel_types::KernelTypes;
+
 /// The kernel's type of reasons, and what the name of each begins with.
 const ENUM: &str = "skb_drop_reason";
 const PREFIX: &str = "SKB_DROP_REASON_";
@@ -40,26 +39,13 @@ pub(super) struct Reasons {
 }
 
 impl Reasons {
-    /// Reads the reasons of the running kernel.
-    pub(super) fn of_running_kernel() -> anyhow::Result<Self> {
-        let btf = Btf::from_file(VMLINUX).map_err(|error| anyhow!("{VMLINUX}: {error}"))?;
-        let types = btf.resolve_types_by_name(ENUM).map_err(|error| anyhow!("{error}"));
-        let types =
-            types.with_context(|| format!("this kernel does not say why it drops packets (no {ENUM})"))?;
-        let names = types.iter().find_map(|found| match found {
-            Type::Enum(found) => Some(
-                found
-                    .members
-                    .iter()
-                    .filter_map(|member| {
-                        let name = btf.resolve_name(member).ok()?;
-                        Some((member.val(), name.strip_prefix(PREFIX)?.to_owned()))
-                    })
-                    .collect(),
-            ),
-            _ => None,
-        });
-        names.map(|names| Self { names }).ok_or_else(|| anyhow!("{ENUM} is no enumeration"))
+    /// Finds the reasons of a kernel.
+    pub(super) fn of(types: &KernelTypes) -> anyhow::Result<Self> {
+        let values = types.values_of(ENUM);
+        let values =
+            values.with_context(|| format!("this kernel does not say why it drops packets (no {ENUM})"))?;
+        let named = |(reason, name): (u32, String)| Some((reason, name.strip_prefix(PREFIX)?.to_owned()));
+        Ok(Self { names: values.into_iter().filter_map(named).collect() })
     }
 
     /// Returns the name of a reason.
@@ -87,7 +73,7 @@ mod tests {
     /// Every kernel that limiter runs on knows netfilter's drops, and what it does not know has a name too.
     #[test]
     fn reasons_have_names() {
-        let reasons = Reasons::of_running_kernel().unwrap();
+        let reasons = Reasons::of(&KernelTypes::read().unwrap()).unwrap();
         let netfilter = reasons.policies().find(|reason| reasons.name(*reason) == "NETFILTER_DROP").unwrap();
         assert!(netfilter > 1);
         assert_eq!(reasons.name(60_000), "REASON_60000");
@@ -97,7 +83,7 @@ mod tests {
     /// What TCP discards by itself is no policy.
     #[test]
     fn normal_tcp_is_no_policy() {
-        let reasons = Reasons::of_running_kernel().unwrap();
+        let reasons = Reasons::of(&KernelTypes::read().unwrap()).unwrap();
         assert!(reasons.policies().all(|reason| !reasons.name(reason).starts_with("TCP_")));
     }
 }

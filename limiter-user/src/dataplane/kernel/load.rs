@@ -15,7 +15,7 @@ use super::{
     offsets::Offsets,
     pins::{Pins, wanted_maps},
 };
-use crate::dataplane::DataplaneError;
+use crate::{dataplane::DataplaneError, kernel_types::KernelTypes};
 
 /// The programs, made by `cargo xtask build` and embedded by `build.rs`.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("LIMITER_BPF_OBJECT"));
@@ -33,6 +33,9 @@ const ITERATORS: [(&str, &str); 4] = [
     ("recount", "bpf_sk_storage_map"),
     ("sources", "bpf_map_elem"),
 ];
+
+/// The step of both readers: aya has its own, which knows nothing of members.
+const TYPES_STEP: &str = "reading the kernel's type information";
 
 /// What an operator can do when the kernel refuses a program.
 const KERNEL_REMEDY: &str =
@@ -54,7 +57,9 @@ pub(super) fn failed<E: Into<anyhow::Error>>(step: impl Into<String>) -> impl Fn
 impl Loaded {
     /// Loads the object; maps that are pinned are taken, the others are made and pinned.
     pub(super) fn load(pins: &Pins, netns_cookie: u64, seed: u64) -> Result<Self, DataplaneError> {
-        let offsets = Offsets::of_running_kernel()?;
+        let types = KernelTypes::read().map_err(failed(TYPES_STEP))?;
+        let offsets = Offsets::of(&types)?;
+        drop(types);
         let maps = wanted_maps()?;
         let mut loader = EbpfLoader::new();
         for (constant, value) in &offsets.values {
@@ -72,7 +77,7 @@ impl Loaded {
     }
 
     fn load_programs(&mut self) -> Result<(), DataplaneError> {
-        let btf = Btf::from_sys_fs().map_err(failed("reading the kernel's type information"))?;
+        let btf = Btf::from_sys_fs().map_err(failed(TYPES_STEP))?;
         let step = |name: &str| format!("loading the program `{name}`");
         for name in XDP {
             self.program_mut::<Xdp>(name)?.load().map_err(failed(step(name)))?;

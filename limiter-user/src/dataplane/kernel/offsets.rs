@@ -5,14 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use btf_rs::{Btf, BtfType, Struct, Type};
-
-use crate::dataplane::DataplaneError;
-
-/// Where the kernel keeps its type information.
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-/// Nested anonymous structures and unions that are searched: the kernel has two levels here.
-const DEPTH_MAX: u32 = 4;
+use crate::{dataplane::DataplaneError, kernel_types::KernelTypes};
 
 /// A constant of the programs, and the members whose offsets add up to it.
 pub(crate) type Wanted = (&'static str, &'static [(&'static str, &'static str)], Need);
@@ -54,21 +47,20 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// Reads the offsets of the running kernel.
+    /// Finds what the packet path needs.
     ///
     /// # Errors
     ///
-    /// When the kernel has no type information, or lacks what nothing works without.
-    pub fn of_running_kernel() -> Result<Self, DataplaneError> {
-        Self::read(&WANTED)
+    /// When the kernel lacks what nothing works without.
+    pub fn of(types: &KernelTypes) -> Result<Self, DataplaneError> {
+        Self::find(types, &WANTED)
     }
 
-    /// Reads these offsets of the running kernel.
-    pub(crate) fn read(wanted: &[Wanted]) -> Result<Self, DataplaneError> {
-        let btf = Btf::from_file(VMLINUX).map_err(|_| DataplaneError::Btf { what: VMLINUX.to_owned() })?;
+    /// Finds these offsets.
+    pub(crate) fn find(types: &KernelTypes, wanted: &[Wanted]) -> Result<Self, DataplaneError> {
         let mut offsets = Self { values: BTreeMap::new(), missing: Vec::new() };
         for (constant, path, need) in wanted {
-            let offset = path.iter().map(|(of, member)| offset_in(&btf, of, member)).sum::<Option<u32>>();
+            let offset = path.iter().map(|(of, member)| types.offset_of(of, member)).sum::<Option<u32>>();
             match (offset, need) {
                 (None, Need::Essential) => {
                     return Err(DataplaneError::Btf { what: format!("{path:?}") });
@@ -80,29 +72,4 @@ impl Offsets {
         }
         Ok(offsets)
     }
-}
-
-/// Returns the offset of a member in bytes.
-fn offset_in(btf: &Btf, structure: &str, member: &str) -> Option<u32> {
-    btf.resolve_types_by_name(structure).ok()?.iter().find_map(|found| match found {
-        Type::Struct(found) => member_of(btf, found, member, DEPTH_MAX),
-        _ => None,
-    })
-}
-
-fn member_of(btf: &Btf, structure: &Struct, name: &str, depth: u32) -> Option<u32> {
-    structure.members.iter().find_map(|member| {
-        let at = member.bit_offset() / 8;
-        let found = btf.resolve_name(member).unwrap_or_default();
-        if found == name {
-            return Some(at);
-        }
-        if !found.is_empty() || depth == 0 {
-            return None;
-        }
-        match btf.resolve_type_by_id(member.get_type_id()?).ok()? {
-            Type::Struct(inner) | Type::Union(inner) => Some(at + member_of(btf, &inner, name, depth - 1)?),
-            _ => None,
-        }
-    })
 }
