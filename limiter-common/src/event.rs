@@ -83,6 +83,6 @@ pub struct Explanation {
 }
 
 const _: () = assert!(size_of::<Sample>() == 40);
-const _: () = assert!(size_of::<SourceRecord>() == 72);
+const _: () = assert!(size_of::<SourceRecord>() == 64);
 const _: () = assert!(size_of::<Amendment>() == 24);
 const _: () = assert!(size_of::<Explanation>() == 48);

@@ -16,12 +16,13 @@
 //! | [`gcra`] | the arithmetic of the new-connection quota |
 //! | [`decide`] | the decision itself |
 //! | [`word`] | open and reserved connections of a source in one atomic word |
+//! | [`held`] | what the sources of a bucket hold together |
 //! | [`packet`] | from frame to TCP segment, without a pointer in sight |
 //! | [`reply`] | the reset that answers a refused SYN |
 //! | [`source_key`] | whom a count is of |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
-//! | [`note`] | classes noted in the entries of known sources |
+//! | [`note`] | classes of addresses, noted |
 //! | [`shortcuts`] | what spares most sources the look-up of their prefix |
 //! | [`ending`] | how long a connection lasted |
 //! | [`event`] | records that leave the kernel through a ring buffer or an iterator |
@@ -40,6 +41,7 @@ pub mod doubt;
 pub mod ending;
 pub mod event;
 pub mod gcra;
+pub mod held;
 pub mod limits;
 pub mod local;
 pub mod map;

@@ -39,8 +39,16 @@ pub struct Source {
     pub silent: u32,
     /// Connections that ended within [`BRIEF_S`](crate::ending::BRIEF_S); wraps.
     pub brief: u32,
-    /// The class of the source, as one policy has it ([`ClassNote`](crate::note::ClassNote)); 0 for none noted.
-    pub class_note: u64,
+}
+
+/// Upper bounds on each of the sources of a bucket; value of the array `BOUNDS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Bounds {
+    /// What they hold together ([`held`](crate::held)).
+    pub held: u64,
+    /// The latest arrival time that any of their quotas ever had.
+    pub tat_ns: u64,
 }
 
 /// What a socket was charged with; value of the socket storage `CHARGES`.
@@ -179,10 +187,10 @@ pub struct Standing {
     pub tick: u64,
     /// What the daemon had said last ([`Control::heartbeat_ns`]).
     pub heartbeat_ns: u64,
-    /// How often sources of its bucket had been given room.
+    /// How often sources of its bucket had come to hold less.
     pub room: u32,
-    /// The bucket of `ROOM`.
-    pub room_bucket: u16,
+    /// The bucket of `BOUNDS`.
+    pub bounds_bucket: u16,
     /// The local port.
     pub port: u16,
     /// The counter row of its service, class and family.
@@ -195,7 +203,8 @@ pub struct Standing {
 
 const _: () = assert!(size_of::<SourceKey>() == 20);
 const _: () = assert!(size_of::<Standing>() == 64);
-const _: () = assert!(size_of::<Source>() == 48);
+const _: () = assert!(size_of::<Source>() == 40);
+const _: () = assert!(size_of::<Bounds>() == 16);
 const _: () = assert!(size_of::<Charge>() == 48);
 const _: () = assert!(size_of::<Reservation>() == 64);
 const _: () = assert!(size_of::<Total>() == 64);
@@ -216,6 +225,7 @@ pod!(
     Addr,
     SourceKey,
     Source,
+    Bounds,
     Charge,
     Reservation,
     Control,

@@ -2,7 +2,7 @@
 
 /// Version of the layout of pinned maps and of the meaning of their values.
 /// A daemon adopts pins only of its own version.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Services, id 0 (no service) included. A choice: a mail host has five to eight.
 pub const SERVICES: usize = 16;
@@ -22,8 +22,11 @@ pub const KNOWN_BUCKETS: usize = 1 << 16;
 pub const KNOWN_WORDS: usize = KNOWN_BUCKETS / 4;
 /// Refusals that can stand on one CPU at a time. A choice: of 200 sources that flood, 190 have one to themselves.
 pub const STANDING_REFUSALS: usize = 1 << 11;
-/// Buckets that count how often sources were given room. A choice: 16 KiB.
-pub const ROOM_BUCKETS: usize = 1 << 12;
+/// Buckets of bounds on what sources hold and owe. A choice: 128 KiB, which a cache holds, and with 10,000
+/// open connections one or two in each.
+pub const BOUND_BUCKETS: usize = 1 << 13;
+/// Classes of addresses that can be noted. A choice: 64 KiB, which a cache holds.
+pub const CLASS_NOTES: usize = 1 << 13;
 /// Buckets of the SYN quota.
 pub const SYN_BUCKETS: usize = 1 << 16;
 /// Buckets that remember when a source was last sampled. A choice: 64 KiB, which a cache holds.
@@ -67,6 +70,36 @@ pub const fn service_of_row(row: u32) -> u32 {
 pub const fn known_bucket(hash: u64) -> (u32, u32) {
     let bucket = (hash >> 40) as u32 & (KNOWN_BUCKETS as u32 - 1);
     (bucket / 4, bucket % 4 * 8)
+}
+
+/// Returns the hash that the class of an address in a service is noted by. Not that of a source's key: there
+/// the service lies over bits of the address, and two addresses in two services can have the same.
+#[inline(always)]
+#[must_use]
+pub const fn class_hash(hash_of_addr: u64, service: u32) -> u64 {
+    hash_of_addr.wrapping_add((service as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Returns the place of the note of the class that an address with this hash has.
+#[inline(always)]
+#[must_use]
+pub const fn class_note(hash: u64) -> u32 {
+    (hash >> 40) as u32 & (CLASS_NOTES as u32 - 1)
+}
+
+/// Returns the bucket of the bounds on what a source with this hash holds and owes.
+#[inline(always)]
+#[must_use]
+pub const fn bounds_bucket(hash: u64) -> u32 {
+    (hash >> 40) as u32 & (BOUND_BUCKETS as u32 - 1)
+}
+
+/// Returns the bucket of the mark that a source with this hash is at its limit, and the mark.
+#[inline(always)]
+#[must_use]
+pub const fn at_limit_mark(hash: u64) -> (u32, u32) {
+    // An empty bucket holds 0, so no mark may be 0.
+    ((hash >> 48) as u32 & (AT_LIMIT_BUCKETS as u32 - 1), hash as u32 | 1)
 }
 
 /// Returns the cell of a service and class in the map of open connections by class.

@@ -1,13 +1,12 @@
-//! Classes noted in the entries of known sources.
+//! Classes of addresses, noted where one load finds them.
 
 use crate::names;
 
-/// How the class of one source is noted in its entry.
+/// How the class of one address in one service is noted.
 ///
-/// A note holds for one trie and one source: it is mixed with the stamp of the trie, so that a
-/// switch of policies ends all notes at once, and with the hash of the source, so that one which
-/// came into an entry just as it was recycled for another key is no note there. Nothing is noted
-/// of a source whose class does not follow from it, since a prefix lies within it.
+/// A note holds for one trie and one address: it is mixed with the stamp of the trie, so that a
+/// switch of policies ends all notes at once, and with the hash of address and service, so that one
+/// which another address left in the same place is none. 59 bits of a hash with a secret seed say so.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassNote(u64);
 
@@ -21,7 +20,7 @@ impl ClassNote {
         made_at_ns & !(Self::STAMP_NS - 1)
     }
 
-    /// Returns what notes of a source with this hash are made with, while a trie is in force.
+    /// Returns what notes of an address and service with this hash are made with, while a trie is in force.
     #[inline(always)]
     #[must_use]
     pub const fn new(stamp: u64, hash: u64) -> Self {
@@ -35,7 +34,7 @@ impl ClassNote {
         self.0 ^ class as u64
     }
 
-    /// Returns the class in a note, if it is one of this trie and source.
+    /// Returns the class in a note, if it is one of this trie and address.
     #[inline(always)]
     #[must_use]
     pub const fn class_in(self, note: u64) -> Option<u32> {
@@ -50,7 +49,7 @@ const _: () = assert!(ClassNote::STAMP_NS.is_power_of_two());
 mod tests {
     use super::*;
 
-    /// A note is one of its own trie and source only, and an entry without a note has none.
+    /// A note is one of its own trie and address only, and an empty place has none.
     #[test]
     fn a_note_ends_with_its_trie() {
         let (stamp, hash) = (ClassNote::stamp(1_000_000), 0x1234_5678_9abc_def0);

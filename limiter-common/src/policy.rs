@@ -84,7 +84,7 @@ impl Policy {
 
     /// Takes the shortcuts that the prefixes in the trie allow. `made_at_ns` is when the trie was made.
     pub fn index(&mut self, made_at_ns: u64, prefixes: impl Iterator<Item = (Addr, u32)>) {
-        self.shortcuts.take([self.ipv4_mask, self.ipv6_mask], made_at_ns, prefixes);
+        self.shortcuts.take(made_at_ns, prefixes);
     }
 
     /// Returns whether connections of this class count towards the ceiling of the service.

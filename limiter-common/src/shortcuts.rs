@@ -1,14 +1,13 @@
 //! Shortcuts around the trie of prefixes: a look-up there costs more than all other facts about
 //! a SYN together, and the more prefixes there are the more it costs.
 //!
-//! Both are part of the policy that names the trie, and so of one switch: a class noted in the
-//! entry of a known source, and for all sources a map of the blocks of addresses that any prefix meets.
+//! Both are part of the policy that names the trie, and so of one switch: what classes of addresses
+//! are noted by, and a map of the blocks of addresses that any prefix meets.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     addr::{Addr, Family, V4_OFFSET},
-    names,
     note::ClassNote,
 };
 
@@ -22,20 +21,12 @@ const V6_BLOCK_BITS: u32 = 16;
 /// The prefix of all IPv4 addresses.
 const V4_MAPPED: Addr = Addr::from_v4_be(0);
 
-/// Bits of the map of sources that have no class of their own. A choice: the host's own addresses
-/// are single ones of IPv6, so there are always some.
-const SPLIT_BITS: u32 = 16;
-
 /// What spares most sources the look-up in the trie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Shortcuts {
-    /// What classes in entries of sources are noted by ([`ClassNote`]).
+    /// What classes are noted by ([`ClassNote`]).
     stamp: u64,
-    /// By family, 1 if there is a prefix longer than what makes up a source.
-    has_splits: [u32; names::FAMILIES],
-    /// A bit per hash of a source that such a prefix is in: two of its addresses may be of two classes.
-    splits: [u64; 1 << (SPLIT_BITS - 6)],
     /// A bit per /12 of IPv4 addresses that a prefix meets: few prefixes are told apart in 512 bytes.
     v4_regions: [u64; 1 << (V4_REGION_BITS - 6)],
     /// A bit per block of IPv4 addresses that a prefix meets.
@@ -45,62 +36,35 @@ pub struct Shortcuts {
 }
 
 impl Shortcuts {
-    /// Returns what the class of a source is noted by, unless its addresses may be of several.
-    /// `hash` is that of its key.
+    /// Returns what the class of an address is noted by; `hash` is that of address and service.
     #[inline(always)]
     #[must_use]
-    pub const fn class_note(&self, source: Addr, hash: u64) -> Option<ClassNote> {
-        if self.has_splits[source.family() as usize] != 0 {
-            let split = split_bit(source);
-            if self.splits[(split >> 6) as usize] >> (split & 63) & 1 != 0 {
-                return None;
-            }
-        }
-        Some(ClassNote::new(self.stamp, hash))
+    pub const fn class_note(&self, hash: u64) -> ClassNote {
+        ClassNote::new(self.stamp, hash)
     }
 
     /// Returns whether a prefix may have this address in it; if not, none has.
     #[inline(always)]
     #[must_use]
     pub const fn may_match(&self, addr: Addr) -> bool {
-        let bits = match addr.family() {
+        match addr.family() {
             Family::V4 => {
                 let block = v4_block(addr);
                 let region = block >> (V4_BLOCK_BITS - V4_REGION_BITS);
-                if self.v4_regions[(region >> 6) as usize] >> (region & 63) & 1 == 0 {
-                    return false;
-                }
-                self.v4_blocks[(block >> 6) as usize] >> (block & 63)
+                is_set(&self.v4_regions, region) && is_set(&self.v4_blocks, block)
             }
-            Family::V6 => {
-                let block = v6_block(addr);
-                self.v6_blocks[(block >> 6) as usize] >> (block & 63)
-            }
-        };
-        bits & 1 != 0
+            Family::V6 => is_set(&self.v6_blocks, v6_block(addr)),
+        }
     }
 
-    /// Takes the shortcuts that these prefixes allow, with sources made up by these masks.
-    pub(crate) fn take(
-        &mut self,
-        masks: [Addr; names::FAMILIES],
-        made_at_ns: u64,
-        prefixes: impl Iterator<Item = (Addr, u32)>,
-    ) {
-        let source_bits = masks.map(|mask| mask.words_be.iter().map(|word| word.count_ones()).sum::<u32>());
+    /// Takes the shortcuts that these prefixes allow.
+    pub(crate) fn take(&mut self, made_at_ns: u64, prefixes: impl Iterator<Item = (Addr, u32)>) {
         self.stamp = ClassNote::stamp(made_at_ns);
-        self.has_splits = [0; names::FAMILIES];
-        self.splits.fill(0);
         self.v4_regions.fill(0);
         self.v4_blocks.fill(0);
         self.v6_blocks.fill(0);
         for (addr, len) in prefixes {
-            let family = addr.family();
-            if len > source_bits[family as usize] {
-                self.has_splits[family as usize] = 1;
-                set(&mut self.splits, split_bit(addr.masked(masks[family as usize])), 0);
-            }
-            if family == Family::V4 {
+            if addr.family() == Family::V4 {
                 let (block, log2) = (v4_block(addr), |bits: u32| (V4_OFFSET + bits).saturating_sub(len));
                 set(&mut self.v4_blocks, block, log2(V4_BLOCK_BITS));
                 let region = block >> (V4_BLOCK_BITS - V4_REGION_BITS);
@@ -116,12 +80,6 @@ impl Shortcuts {
     }
 }
 
-/// Returns the bit of a source. Nobody gains by one that collides: it is looked up in the trie.
-#[inline(always)]
-const fn split_bit(source: Addr) -> u32 {
-    (source.hash(0) >> (64 - SPLIT_BITS)) as u32
-}
-
 #[inline(always)]
 const fn v4_block(addr: Addr) -> u32 {
     u32::from_be(addr.words_be[3]) >> (32 - V4_BLOCK_BITS)
@@ -130,6 +88,11 @@ const fn v4_block(addr: Addr) -> u32 {
 #[inline(always)]
 const fn v6_block(addr: Addr) -> u32 {
     u32::from_be(addr.words_be[0]) >> (32 - V6_BLOCK_BITS)
+}
+
+#[inline(always)]
+const fn is_set<const WORDS: usize>(blocks: &[u64; WORDS], block: u32) -> bool {
+    blocks[(block >> 6) as usize] >> (block & 63) & 1 != 0
 }
 
 /// Sets the bits of two to the power of `log2` blocks.
@@ -147,9 +110,9 @@ mod tests {
 
     use super::*;
 
-    fn shortcuts(source_bits: [u32; 2], prefixes: &[(Addr, u32)]) -> Shortcuts {
+    fn shortcuts(prefixes: &[(Addr, u32)]) -> Shortcuts {
         let mut shortcuts = Shortcuts::new_zeroed();
-        shortcuts.take(source_bits.map(Addr::mask), 1_000_000, prefixes.iter().copied());
+        shortcuts.take(1_000_000, prefixes.iter().copied());
         shortcuts
     }
 
@@ -175,48 +138,20 @@ mod tests {
         prop::collection::vec(prefix, 0..5)
     }
 
-    /// Only the source that a longer prefix is in loses its note.
-    #[test]
-    fn a_longer_prefix_splits_one_source() {
-        let at = |prefix, host| {
-            Addr::from_octets([0x20, 1, 0xd, 0xb8, 0, 0, 0, prefix, 0, 0, 0, 0, 0, 0, 0, host])
-        };
-        let shortcuts = shortcuts([128, 64], &[(at(1, 7), 128), (at(2, 0), 64)]);
-        assert!(shortcuts.class_note(at(1, 0), 0).is_none());
-        assert!(shortcuts.class_note(at(2, 0), 0).is_some() && shortcuts.class_note(V4_MAPPED, 0).is_some());
-    }
-
     /// Without prefixes nothing is looked up; with one for everybody everything is.
     #[test]
     fn a_prefix_for_everybody_is_met_by_everybody() {
-        let everybody = shortcuts([128, 64], &[(Addr::default(), 0)]);
+        let everybody = shortcuts(&[(Addr::default(), 0)]);
         for addr in [V4_MAPPED, Addr::from_v4_be(u32::MAX), Addr::default(), Addr::mask(128)] {
-            assert!(everybody.may_match(addr) && !shortcuts([128, 64], &[]).may_match(addr));
+            assert!(everybody.may_match(addr) && !shortcuts(&[]).may_match(addr));
         }
     }
 
     proptest! {
-        /// Where classes are noted, the longest prefix is the same for all addresses of a source.
-        #[test]
-        fn a_noted_class_follows_from_the_source(
-            prefixes in prefixes(),
-            one in addr(),
-            two in addr(),
-            v4_bits in 122_u32..=128,
-            v6_bits in 122_u32..=128,
-        ) {
-            let shortcuts = shortcuts([v4_bits, v6_bits], &prefixes);
-            let mask = Addr::mask(if one.family() == Family::V4 { v4_bits } else { v6_bits });
-            let source = one.masked(mask);
-            if source == two.masked(mask) && shortcuts.class_note(source, 0).is_some() {
-                prop_assert_eq!(longest(&prefixes, one), longest(&prefixes, two));
-            }
-        }
-
         /// An address that no prefix may match is in none.
         #[test]
         fn no_prefix_is_passed_by(prefixes in prefixes(), addr in addr()) {
-            let shortcuts = shortcuts([128, 64], &prefixes);
+            let shortcuts = shortcuts(&prefixes);
             prop_assert!(shortcuts.may_match(addr) || longest(&prefixes, addr).is_none());
         }
     }

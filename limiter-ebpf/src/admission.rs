@@ -89,12 +89,13 @@ impl Place {
 impl<'a> Candidate<'a> {
     #[inline(always)]
     fn new(policy: &'a Policy, place: Place, addr: Addr) -> Self {
+        let key = SourceKey { addr: policy.source_of(addr), service: place.service };
         let class = classes::of(policy, addr, place.service);
         Self {
             policy,
             place,
             addr,
-            key: SourceKey { addr: policy.source_of(addr), service: place.service },
+            key,
             class,
             limits: policy.limits_of(place.service, class),
             ceiling: facts::ceiling_of(policy, place.service, class),
@@ -130,7 +131,7 @@ impl<'a> Candidate<'a> {
         let word = source.word();
         // The decision rests on `known.held`: if the word moved on, decide again.
         let is_stale = self.limits.connections != 0 && word.held() != known.held;
-        if is_stale || !source.is_alive(word) || !source.swap_word(word, word.reserve()) {
+        if is_stale || !source.reserve(word) {
             return RETRY;
         }
         self.conclude(self.reserve_rest(source, word.reserve(), ruling), Some(source))
@@ -152,8 +153,7 @@ impl<'a> Candidate<'a> {
             }
         }
         let quota = self.limits.quota;
-        let charged =
-            quota.is_some() && claims::charge_quota(source.tat(), quota.interval_ns, quota.burst_ns) == 1;
+        let charged = quota.is_some() && claims::charge_quota(source, quota);
         if quota.is_some() && !charged && is_binding {
             let refused = self.refused(RefuseReason::NewConnectionQuota);
             if refused.verdict.is_refusal() {

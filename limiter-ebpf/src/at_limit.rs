@@ -24,9 +24,8 @@ impl AtLimit {
     /// Returns the mark of the source with this hash.
     #[inline(always)]
     pub fn of(hash: u64) -> Self {
-        let bucket = maps::AT_LIMIT.get_ptr_mut((hash >> 48) as u32 & (names::AT_LIMIT_BUCKETS as u32 - 1));
-        // An empty bucket holds 0, so no fingerprint may be 0.
-        Self { bucket, fingerprint: hash as u32 | 1 }
+        let (bucket, fingerprint) = names::at_limit_mark(hash);
+        Self { bucket: maps::AT_LIMIT.get_ptr_mut(bucket), fingerprint }
     }
 
     /// Returns whether the source is marked.

@@ -1,17 +1,17 @@
-//! The class of an address: as noted in the entry of its source, or by its longest prefix.
+//! The class of an address: as noted a while ago, or by its longest prefix.
 
 use core::ptr::NonNull;
 
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use limiter_common::{
     addr::Addr,
-    map::ClassOf,
+    map::{ClassOf, SourceKey},
     names,
     policy::{CLASS_DEFAULT, Policy},
 };
-use limiter_ebpf::opaque::opaque;
+use limiter_ebpf::opaque::{bounded_class, opaque};
 
-use crate::{atomic, maps, source::SourceRef};
+use crate::{atomic, globals, known, maps};
 
 /// Bits of an address key in a trie.
 const ADDR_BITS: u32 = 128;
@@ -23,12 +23,38 @@ struct TrieKey {
     addr: Addr,
 }
 
-/// Returns the class of an address in a service.
+/// Returns the class of an address in the service of its source's key, as noted if it is. If it is not, and
+/// the source may be known, it is then: addresses that are made up push nobody's note out.
 #[inline(always)]
-pub fn of(policy: &Policy, addr: Addr, service: u32) -> u32 {
+pub fn noted(policy: &Policy, addr: Addr, key: &SourceKey) -> u32 {
     if !policy.shortcuts.may_match(opaque(addr)) {
         return CLASS_DEFAULT;
     }
+    let seed = globals::hash_seed();
+    let hash = names::class_hash(addr.hash(seed), key.service);
+    let Some(noted) = maps::CLASS_NOTES.get_ptr_mut(names::class_note(hash)) else {
+        return in_trie(policy, addr, key.service);
+    };
+    let note = policy.shortcuts.class_note(hash);
+    if let Some(class) = note.class_in(atomic::load(noted)) {
+        return bounded_class(class);
+    }
+    let class = in_trie(policy, addr, key.service);
+    if known::may_be(key.hash(seed)) {
+        atomic::store(noted, note.of(class));
+    }
+    class
+}
+
+/// Returns the class of an address in a service, noted or not.
+#[inline(always)]
+pub fn of(policy: &Policy, addr: Addr, service: u32) -> u32 {
+    if policy.shortcuts.may_match(opaque(addr)) { in_trie(policy, addr, service) } else { CLASS_DEFAULT }
+}
+
+/// Returns the class that the longest prefix with an address in it has in a service.
+#[inline(always)]
+fn in_trie(policy: &Policy, addr: Addr, service: u32) -> u32 {
     let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
         return CLASS_DEFAULT;
     };
@@ -43,29 +69,4 @@ pub fn of(policy: &Policy, addr: Addr, service: u32) -> u32 {
     // not write to a trie that a policy names.
     let class_of = unsafe { class_of.as_ref() };
     u32::from(class_of.class[service as usize & (names::SERVICES - 1)]) & (names::CLASSES as u32 - 1)
-}
-
-/// Returns the class of an address in a service, as noted in the entry of its source if it is.
-/// `NOTE` notes it there if it is not.
-#[inline(always)]
-pub fn of_source<const NOTE: bool>(
-    policy: &Policy,
-    addr: Addr,
-    service: u32,
-    source: Option<SourceRef>,
-) -> u32 {
-    let Some(source) = source else {
-        return of(policy, addr, service);
-    };
-    let Some(note) = policy.shortcuts.class_note(policy.source_of(opaque(addr)), source.hash()) else {
-        return of(policy, addr, service);
-    };
-    if let Some(class) = note.class_in(atomic::load(source.class_note())) {
-        return class;
-    }
-    let class = of(policy, addr, service);
-    if NOTE {
-        atomic::store(source.class_note(), note.of(class));
-    }
-    class
 }

@@ -12,7 +12,7 @@ use limiter_common::{
     verdict::{PassReason, Point, Verdict},
 };
 
-use crate::{facts, ingress, packet::Frame, source, store, syn, tick};
+use crate::{classes, facts, ingress, packet::Frame, store, syn::Attempt, tick};
 
 /// Judges a SYN and writes an [`Explanation`] over the frame.
 #[inline(always)]
@@ -38,16 +38,17 @@ fn explain(frame: &Frame<'_, XdpContext>) -> Option<Explanation> {
         return Some(explanation);
     }
     let source = segment.source(frame)?;
-    let judgement = syn::judge::<false>(policy, service, source);
+    let key = SourceKey { addr: policy.source_of(source), service };
+    let class = classes::of(policy, source, service);
+    let judgement = Attempt::new(policy, &key, class).judge::<false>();
     let verdict = if store::is_local(&segment.destination(frame)?) {
         judgement.ruling.verdict
     } else {
         Verdict::Pass(PassReason::NotForUs)
     };
-    let key = SourceKey { addr: policy.source_of(source), service };
-    let entry = source::find(&key);
+    let entry = judgement.source;
     explanation.cell = verdict.cell(Point::Syn) as u32;
-    explanation.class = judgement.class;
+    explanation.class = class;
     explanation.known = u32::from(entry.is_some());
     explanation.held = entry.map_or(0, |entry| entry.word().held());
     explanation.tat_ns = judgement.known.tat_ns;

@@ -9,7 +9,7 @@ use limiter_common::{
     word::Word,
 };
 
-use crate::{atomic, maps, source::SourceRef, store, tick};
+use crate::{atomic, bounds, maps, source::SourceRef, store, tick};
 
 /// A verdict, and when it fell.
 #[derive(Clone, Copy)]
@@ -28,16 +28,31 @@ impl Ruling {
 }
 
 /// Returns the facts about a source, if its limits depend on any.
-///
-/// `now_ns` may be an earlier time that allows one more connection already: any later one does too.
 #[inline(always)]
 pub fn of_source(limits: &Limits, ceiling: u32, service: u32, source: Option<SourceRef>) -> Known {
     if limits.treatment() != Treatment::Limited {
         return Known::default();
     }
     let tat_ns = source.map_or(0, |source| atomic::load(source.tat()));
+    with(limits, ceiling, service, source.map_or(0, |source| source.word().held()), tat_ns)
+}
+
+/// Returns the same about the source with this hash without a look at it: of what is its own, the most
+/// that it can be.
+#[inline(always)]
+pub fn at_most(limits: &Limits, ceiling: u32, service: u32, hash: u64) -> Known {
+    if limits.treatment() != Treatment::Limited {
+        return Known::default();
+    }
+    let (held, tat_ns) = bounds::of(hash);
+    with(limits, ceiling, service, held, tat_ns)
+}
+
+/// `now_ns` may be an earlier time that allows one more connection already: any later one does too.
+#[inline(always)]
+fn with(limits: &Limits, ceiling: u32, service: u32, held: u32, tat_ns: u64) -> Known {
     Known {
-        held: source.map_or(0, |source| source.word().held()),
+        held,
         tat_ns,
         now_ns: if limits.quota.is_some() { now_for(tat_ns, limits.quota) } else { 0 },
         total: if ceiling == 0 { 0 } else { total_of(service) },

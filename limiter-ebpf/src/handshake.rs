@@ -13,6 +13,7 @@ use limiter_common::{
     addr::{Addr, Family},
     packet::{Segment, Tcp},
 };
+use limiter_ebpf::opaque::opaque;
 
 use crate::{context, globals, hook::Hook, packet::Frame};
 
@@ -79,8 +80,10 @@ impl Found {
     #[inline(always)]
     fn has_full_syn_queue(&self) -> bool {
         let member = |offset| context::tcp_member::<u32>(self.0.cast(), offset);
-        let (queued, most) = (member(globals::syn_queue_offset()), member(globals::backlog_offset()));
-        queued.zip(most).is_some_and(|(queued, most)| queued >= most)
+        // Never "neither": the compiler would read a value that was not set, and the verifier refuses that.
+        let queued = member(globals::syn_queue_offset()).unwrap_or(0);
+        let most = member(globals::backlog_offset()).unwrap_or(u32::MAX);
+        queued >= most
     }
 }
 
@@ -99,7 +102,8 @@ fn look_up(ctx: *mut c_void, family: Family, source: Addr, destination: Addr, tc
             TUPLE_V4_LEN
         }
         Family::V6 => {
-            (variants.ipv6.saddr, variants.ipv6.daddr) = (source.words_be, destination.words_be);
+            (variants.ipv6.saddr, variants.ipv6.daddr) =
+                (opaque(source).words_be, opaque(destination).words_be);
             (variants.ipv6.sport, variants.ipv6.dport) = (sport, dport);
             TUPLE_V6_LEN
         }

@@ -21,6 +21,7 @@ mod account;
 mod admission;
 mod amend;
 mod at_limit;
+mod bounds;
 mod claims;
 mod classes;
 mod endings;

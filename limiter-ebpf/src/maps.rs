@@ -11,8 +11,8 @@ use limiter_common::{
     event::Sample,
     local::LocalBucket,
     map::{
-        Charge, ClassOf, Control, Counters, FailOpen, PortHints, Reservation, ResetBudget, Source, SourceKey,
-        Standing, Tick, Total,
+        Bounds, Charge, ClassOf, Control, Counters, FailOpen, PortHints, Reservation, ResetBudget, Source,
+        SourceKey, Standing, Tick, Total,
     },
     names,
     policy::Policy,
@@ -92,10 +92,16 @@ pub static TICKS: PerCpuArray<Tick, 1> = PerCpuArray::new();
 #[btf_map]
 pub static STANDING: PerCpuArray<Standing, { names::STANDING_REFUSALS }> = PerCpuArray::new();
 
-/// How often a source of a bucket came to hold one connection less: what was refused before no longer
-/// stands. Written wherever a word shrinks.
+/// What the sources of a bucket hold together and how often one of them came to hold less, after which
+/// nothing stands that was refused before; and the latest of their arrival times (`bounds.rs`). Written
+/// wherever the word of a source is, and its quota charged.
 #[btf_map]
-pub static ROOM: Array<u32, { names::ROOM_BUCKETS }> = Array::new();
+pub static BOUNDS: Array<Bounds, { names::BOUND_BUCKETS }> = Array::new();
+
+/// Classes of addresses that met a prefix, each with the trie that says so (`classes.rs`). Whoever
+/// finds its place taken looks it up, and takes it.
+#[btf_map]
+pub static CLASS_NOTES: Array<u64, { names::CLASS_NOTES }> = Array::new();
 
 /// Arrival times of the SYN quota by hashed source. Sources that share a bucket share its quota.
 #[btf_map]

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use limiter_common::addr::Addr;
+use limiter_common::{addr::Addr, names};
 
 /// Returns the same address, of which the compiler knows nothing.
 ///
@@ -28,10 +28,23 @@ fn opaque_word(word: u32) -> u32 {
 /// out every mask that changes nothing: an array of all ports is then out of bounds to them.
 #[inline(always)]
 pub fn bounded(port: u16) -> u16 {
-    let mut port = u64::from(port);
-    // SAFETY: it changes a register, and nothing of what is in it.
-    unsafe { asm!("{0} &= 65535", inout(reg) port, options(pure, nomem, nostack, preserves_flags)) };
-    port as u16
+    masked::<{ u16::MAX as u64 }>(u64::from(port)) as u16
+}
+
+/// Returns the same class, in the same way: one that was told to be small by a comparison is small to
+/// newer kernels only.
+#[inline(always)]
+pub fn bounded_class(class: u32) -> u32 {
+    masked::<{ names::CLASSES as u64 - 1 }>(u64::from(class)) as u32
+}
+
+#[inline(always)]
+fn masked<const MASK: u64>(mut value: u64) -> u64 {
+    // SAFETY: it changes a register, and nothing of what is in it but bits that no caller's value has.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) value, const MASK, options(pure, nomem, nostack, preserves_flags))
+    };
+    value
 }
 
 /// Returns 0, of which the compiler knows nothing: zeroes that it knows become a call of `memset`,

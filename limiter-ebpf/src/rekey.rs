@@ -8,7 +8,7 @@
 use limiter_common::{
     map::{Charge, FailOpen, SourceKey},
     policy::{Policy, UNGUARDED},
-    word::{ONE_OPEN, RESERVED_TO_OPEN},
+    word::ONE_OPEN,
 };
 
 use crate::{account, atomic, classes, release, sockets, source, store};
@@ -86,8 +86,8 @@ pub extern "C" fn add_open(key: *const SourceKey) -> u32 {
         };
         // Reserve first: the entry can't be removed under a reservation.
         let word = source.word();
-        if source.is_alive(word) && source.swap_word(word, word.reserve()) {
-            source.add_to_word(RESERVED_TO_OPEN);
+        if source.reserve(word) {
+            source.open_reserved();
             return 1;
         }
     }

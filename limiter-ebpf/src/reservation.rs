@@ -12,7 +12,7 @@ use limiter_common::{
     word::{ONE_RESERVED, RESERVED_TO_OPEN},
 };
 
-use crate::{atomic, maps, source, store};
+use crate::{atomic, claims, maps, source, store};
 
 /// Bits of the state below the sequence number.
 const SEQUENCE_SHIFT: u32 = 8;
@@ -68,7 +68,7 @@ pub fn convert(addr: &Addr, port: u32) -> Option<Taken> {
     let (reservation, bits) = take(at, Some((addr, port)))?;
     let key = reservation.key;
     let source = source::find(&key)?;
-    source.add_to_word(RESERVED_TO_OPEN);
+    source.open_reserved();
     if bits & Charge::IN_TOTAL != 0
         && let Some(total) = store::total(key.service)
     {
@@ -101,10 +101,8 @@ fn give_back_once() -> Option<()> {
     let at = maps::RESERVATIONS.get_ptr_mut(0)?;
     let (reservation, bits) = take(at, None)?;
     let key = reservation.key;
-    if bits & Charge::IN_TOTAL != 0
-        && let Some(total) = store::total(key.service)
-    {
-        atomic::add(total, ONE_RESERVED.wrapping_neg());
+    if bits & Charge::IN_TOTAL != 0 {
+        claims::give_up_total(key.service);
     }
     let source = source::find(&key)?;
     if reservation.quota_interval_ns != 0 {

@@ -12,7 +12,7 @@ use limiter_common::{
     addr::Addr,
     map::{Charge, FailOpen, SourceKey},
     policy::{Policy, UNGUARDED},
-    word::{ONE_OPEN, ONE_RESERVED, RESERVED_TO_OPEN},
+    word::{ONE_OPEN, ONE_RESERVED},
 };
 
 use crate::{account, atomic, classes, clock, context, maps, netns, reservation, source, store, tcp_events};
@@ -113,7 +113,7 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
     };
     // Reserve first: the entry can't be removed under a reservation.
     let word = source.word();
-    if !source.is_alive(word) || !source.swap_word(word, word.reserve()) {
+    if !source.reserve(word) {
         account::fail_open(FailOpen::Contention);
         return;
     }
@@ -123,7 +123,7 @@ fn count(storage: *mut Charge, connection: &Connection<'_>) {
         source.take_off_word(ONE_RESERVED);
         return;
     }
-    source.add_to_word(RESERVED_TO_OPEN);
+    source.open_reserved();
     if in_total && let Some(total) = store::total(connection.service) {
         atomic::add(total, ONE_OPEN);
     }

@@ -9,11 +9,11 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
 use limiter_common::{
     map::{Source, SourceKey},
-    word::Word,
+    word::{RESERVED_TO_OPEN, Word},
 };
 use limiter_ebpf::opaque;
 
-use crate::{atomic, clock, facts::Ruling, globals, known, maps, standing, store};
+use crate::{atomic, bounds, clock, facts::Ruling, globals, known, maps, store};
 
 /// `BPF_NOEXIST`: create, never overwrite.
 const NOEXIST: u64 = 1;
@@ -53,7 +53,6 @@ pub fn create(key: &SourceKey) -> bool {
         over_limit_at_s: zero as u32,
         silent: zero as u32,
         brief: zero as u32,
-        class_note: zero,
     };
     known::add(hash);
     // SAFETY: key and value have the layout of the map's.
@@ -105,37 +104,51 @@ impl SourceRef {
         Word(atomic::load(self.at.cast()))
     }
 
-    /// Returns whether the entry still is this source's.
-    #[inline(always)]
-    pub fn is_alive(&self, word: Word) -> bool {
-        word.belongs_to(self.hash)
-    }
-
     /// Replaces the word if it is still `expected`.
     #[inline(always)]
-    pub fn swap_word(&self, expected: Word, new: Word) -> bool {
+    fn swap_word(&self, expected: Word, new: Word) -> bool {
         atomic::swap(self.at.cast(), expected.0, new.0)
     }
 
-    /// Adds to the word. Only for a holder of an open or reserved connection:
-    /// while there is one, the entry can't be removed.
+    /// Reserves one connection if the word is still `expected`, and the entry this source's.
     #[inline(always)]
-    pub fn add_to_word(&self, delta: u64) {
+    pub fn reserve(&self, expected: Word) -> bool {
+        if !expected.belongs_to(self.hash) {
+            return false;
+        }
+        bounds::add_held(self.hash);
+        let did = self.swap_word(expected, expected.reserve());
+        if !did {
+            bounds::take_back_held(self.hash);
+        }
+        did
+    }
+
+    /// Makes a reserved connection an open one. Only for its holder: while there is one, the entry
+    /// can't be removed.
+    #[inline(always)]
+    pub fn open_reserved(&self) {
+        self.add_to_word(RESERVED_TO_OPEN);
+    }
+
+    #[inline(always)]
+    fn add_to_word(&self, delta: u64) {
         atomic::add(self.at.cast(), delta);
     }
 
-    /// Takes `delta` off the word. Only for the holder of what is taken off.
+    /// Takes one connection off the word, open or reserved as `delta` says. Only for its holder.
     #[inline(always)]
     pub fn take_off_word(&self, delta: u64) {
         self.add_to_word(delta.wrapping_neg());
-        standing::make_room(self.hash);
+        bounds::take_off_held(self.hash);
     }
 
     /// Adds `delta` to the open count, unless that would take it below zero.
     #[inline(always)]
     pub fn correct(&self, delta: i32) {
-        store::correct(self.at.cast(), delta);
-        standing::make_room(self.hash);
+        if store::correct(self.at.cast(), delta) {
+            bounds::correct_held(self.hash, delta);
+        }
     }
 
     /// Returns the cell of the arrival time.
@@ -149,13 +162,6 @@ impl SourceRef {
     #[inline(always)]
     pub fn hash(&self) -> u64 {
         self.hash
-    }
-
-    /// Returns the cell of the noted class.
-    #[inline(always)]
-    pub fn class_note(&self) -> *mut u64 {
-        // SAFETY: a field of the entry.
-        unsafe { &raw mut (*self.at).class_note }
     }
 
     /// Returns whether a connection of the source was ever accepted.

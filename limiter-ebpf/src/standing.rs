@@ -17,7 +17,7 @@ use limiter_common::{
 };
 
 use crate::{
-    account, account::Subject, atomic, facts, globals, hook::Hook, maps, packet::Frame, source,
+    account, account::Subject, bounds, facts, globals, hook::Hook, maps, packet::Frame, source,
     syn::Judgement, tick,
 };
 
@@ -67,7 +67,7 @@ pub fn refuses(question: &Question) -> bool {
         && standing.more < BLOCK
         && standing.tick == tick
         && standing.heartbeat_ns == facts::heartbeat_ns()
-        && standing.room == room(u32::from(standing.room_bucket));
+        && standing.room == bounds::room(u32::from(standing.bounds_bucket));
     if stands {
         standing.more += 1;
         account::count_in(u32::from(standing.row), usize::from(standing.cell));
@@ -90,12 +90,12 @@ pub fn note(policy: &Policy, question: &Question, judgement: &Judgement, subject
         return;
     }
     settle(policy, standing);
-    let room_bucket = source.map_or(0, |source| room_bucket(source.hash()));
+    let bounds_bucket = source.map_or(0, |source| names::bounds_bucket(source.hash()));
     standing.source = question.source;
     standing.destination = question.destination;
     standing.heartbeat_ns = facts::heartbeat_ns();
-    standing.room = room(room_bucket);
-    standing.room_bucket = room_bucket as u16;
+    standing.room = bounds::room(bounds_bucket);
+    standing.bounds_bucket = bounds_bucket as u16;
     standing.port = question.port;
     standing.row = names::counter_row(subject.service, subject.class, subject.family as u32) as u16;
     standing.cell = judgement.ruling.verdict.cell(Point::Syn) as u16;
@@ -114,14 +114,6 @@ fn may_stand(judgement: &Judgement) -> bool {
             source.is_some_and(|source| source.refused() >= BLOCK)
         }
         _ => false,
-    }
-}
-
-/// Ends what stands against the source with this hash: it holds one connection less.
-#[inline(always)]
-pub fn make_room(hash: u64) {
-    if let Some(room) = maps::ROOM.get_ptr_mut(room_bucket(hash)) {
-        atomic::add_u32(room, 1);
     }
 }
 
@@ -156,15 +148,4 @@ fn is_about(standing: &Standing, question: &Question) -> bool {
 fn place(source: Addr) -> Option<*mut Standing> {
     let hash = source.hash(globals::hash_seed());
     maps::STANDING.get_ptr_mut((hash >> 48) as u32 & (names::STANDING_REFUSALS as u32 - 1))
-}
-
-#[inline(always)]
-fn room(bucket: u32) -> u32 {
-    let bucket = bucket & (names::ROOM_BUCKETS as u32 - 1);
-    maps::ROOM.get_ptr_mut(bucket).map_or(0, |room| atomic::load_u32(room))
-}
-
-#[inline(always)]
-fn room_bucket(hash: u64) -> u32 {
-    (hash >> 40) as u32 & (names::ROOM_BUCKETS as u32 - 1)
 }

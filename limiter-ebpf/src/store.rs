@@ -90,12 +90,11 @@ pub fn correct_class(service: u32, class: u32, delta: i32) {
     }
 }
 
-/// Adds `delta` to the open count of a word, unless that would take it below zero.
+/// Adds `delta` to the open count of a word, unless that would take it below zero; returns whether it did.
 #[inline(always)]
-pub fn correct(at: *mut u64, delta: i32) {
+pub fn correct(at: *mut u64, delta: i32) -> bool {
     let word = Word(atomic::load(at));
-    if i64::from(word.open()) + i64::from(delta) >= 0 {
-        // A connection that opens or closes meanwhile moves the word: the next recount tries again.
-        atomic::swap(at, word.0, word.0.wrapping_add(i64::from(delta) as u64));
-    }
+    // A connection that opens or closes meanwhile moves the word: the next recount tries again.
+    i64::from(word.open()) + i64::from(delta) >= 0
+        && atomic::swap(at, word.0, word.0.wrapping_add(i64::from(delta) as u64))
 }

@@ -1,44 +1,74 @@
 //! The judgement on a SYN, shared by `ingress` and its read-only twin `explain`.
 
 use limiter_common::{
-    addr::Addr, decide::Known, gcra, map::SourceKey, names, policy::Policy, verdict::RefuseReason,
+    decide::{self, Known},
+    gcra,
+    limits::Limits,
+    map::SourceKey,
+    names,
+    policy::Policy,
+    verdict::{PassReason, RefuseReason},
 };
 
-use crate::{atomic, classes, facts, facts::Ruling, globals, maps, source, source::SourceRef, tick};
+use crate::{atomic, facts, facts::Ruling, globals, maps, source, source::SourceRef, tick};
 
 /// A verdict on a SYN, with what it rests on.
 #[derive(Clone, Copy)]
 pub struct Judgement {
     /// The verdict.
     pub ruling: Ruling,
-    /// The class of the source.
-    pub class: u32,
     /// The source's entry, if it has one.
     pub source: Option<SourceRef>,
     /// The facts.
     pub known: Known,
 }
 
-/// Judges a SYN. `LIVE` notes the class and forgives old debt; without it nothing is written.
-#[inline(always)]
-pub fn judge<const LIVE: bool>(policy: &Policy, service: u32, addr: Addr) -> Judgement {
-    let key = SourceKey { addr: policy.source_of(addr), service };
-    let source = source::find(&key);
-    let class = classes::of_source::<LIVE>(policy, addr, service, source);
-    let limits = policy.limits_of(service, class);
-    let ceiling = facts::ceiling_of(policy, service, class);
-    let known = facts::of_source(limits, ceiling, service, source);
-    if LIVE
-        && let Some(source) = source
-        && limits.quota.is_some()
-    {
-        let capped = gcra::capped(known.tat_ns, known.now_ns, limits.quota);
-        if capped != known.tat_ns {
-            atomic::swap(source.tat(), known.tat_ns, capped);
-        }
+/// A SYN under judgement.
+pub struct Attempt<'a> {
+    policy: &'a Policy,
+    key: &'a SourceKey,
+    limits: &'a Limits,
+    ceiling: u32,
+}
+
+impl<'a> Attempt<'a> {
+    /// Takes a source and the class that its address has.
+    #[inline(always)]
+    pub fn new(policy: &'a Policy, key: &'a SourceKey, class: u32) -> Self {
+        let limits = policy.limits_of(key.service, class);
+        let ceiling = facts::ceiling_of(policy, key.service, class);
+        Self { policy, key, limits, ceiling }
     }
-    let ruling = facts::judge(policy, service, limits, ceiling, &known);
-    Judgement { ruling, class, source, known }
+
+    /// Returns why the SYN passes, if that follows from the most that its source can hold and owe: where
+    /// that passes, what it really does passes too. The SYN quota asks whether there is a source.
+    #[inline(always)]
+    pub fn passes_at_a_glance(&self) -> Option<PassReason> {
+        if self.policy.service(self.key.service).syn_quota.is_some() {
+            return None;
+        }
+        let hash = self.key.hash(globals::hash_seed());
+        let known = facts::at_most(self.limits, self.ceiling, self.key.service, hash);
+        decide::decide(self.limits, self.ceiling, &known).ok()
+    }
+
+    /// Judges it by its source. `LIVE` forgives old debt; without it nothing is written.
+    #[inline(always)]
+    pub fn judge<const LIVE: bool>(&self) -> Judgement {
+        let source = source::find(self.key);
+        let known = facts::of_source(self.limits, self.ceiling, self.key.service, source);
+        if LIVE
+            && let Some(source) = source
+            && self.limits.quota.is_some()
+        {
+            let capped = gcra::capped(known.tat_ns, known.now_ns, self.limits.quota);
+            if capped != known.tat_ns {
+                atomic::swap(source.tat(), known.tat_ns, capped);
+            }
+        }
+        let ruling = facts::judge(self.policy, self.key.service, self.limits, self.ceiling, &known);
+        Judgement { ruling, source, known }
+    }
 }
 
 /// Charges the SYN quota of an unproven source; returns whether it is used up.

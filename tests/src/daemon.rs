@@ -17,6 +17,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use limiter_common::names;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -222,6 +223,12 @@ impl<'a> Daemon<'a> {
         &self.pins.0
     }
 
+    /// The directory in it of pins of the layout that this version has.
+    #[must_use]
+    pub fn layout(&self) -> PathBuf {
+        self.pins().join(format!("v{}", names::ABI_VERSION))
+    }
+
     /// Runs `limiterctl` and returns how it ended and what it printed.
     #[track_caller]
     #[must_use]
@@ -294,7 +301,7 @@ impl<'a> Daemon<'a> {
             let wrong: Vec<_> = samples.iter().filter(|s| s.name == name && s.value != 0.0).collect();
             assert!(wrong.is_empty(), "there is neither doubt nor drift: {wrong:?}");
         }
-        map_memory::assert_known_counted(self);
+        map_memory::assert_buckets_agree(self);
     }
 
     /// Waits until the daemon has recounted open connections by itself `times` more.

@@ -7,6 +7,7 @@
 mod build;
 mod judge;
 mod rules;
+mod sources;
 
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ use aya::programs::{
 use limiter_common::addr::{Addr, Family};
 use limiter_common::event::{Amendment, Explanation};
 use limiter_common::map::{
-    ClassOf, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Standing, Total,
+    Bounds, ClassOf, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Standing, Total,
 };
 use limiter_common::names;
 use limiter_common::policy::Policy;
@@ -33,7 +34,7 @@ pub use judge::{FAMILIES, HOSTS, IMAP, Judge, LIMIT, Law, SMTP};
 pub use rules::Rules;
 
 /// Seed of the hashes: any number will do, and the same one makes a run repeatable.
-const SEED: u64 = 0x5eed_0f11_317e_4a11;
+pub const SEED: u64 = 0x5eed_0f11_317e_4a11;
 /// Shortest frame that `BPF_PROG_TEST_RUN` takes (an Ethernet header).
 pub const FRAME_BYTES_MIN: usize = 14;
 
@@ -119,6 +120,8 @@ pub struct Fixture {
     local: LocalAddresses,
     sources: HashMap<MapData, SourceKey, Source>,
     known: Array<MapData, u32>,
+    bounds: Array<MapData, Bounds>,
+    class_notes: Array<MapData, u64>,
     totals: Array<MapData, Total>,
     class_connections: Array<MapData, u64>,
     ports: Array<MapData, PortHints>,
@@ -164,43 +167,6 @@ impl Fixture {
         self.local.insert(address.into()).expect("inserting a local address");
     }
 
-    /// Makes a source, already masked, one that is known, with this many open
-    /// connections and this arrival time.
-    pub fn set_source(&mut self, key: SourceKey, open: u32, tat_ns: u64) {
-        let word = Word(Word::idle(key.hash(SEED)).0 + u64::from(open));
-        let source = Source { word, tat_ns, accepted: open.max(1), ..Source::default() };
-        if self.source(&key).is_none() {
-            self.count_known(&key, 1);
-        }
-        self.sources.insert(key, source, 0).expect("inserting a source");
-        // Nothing that was refused by another count stands.
-        self.set_heartbeat(self.heartbeat_ns);
-    }
-
-    /// Counts a source in the bucket that says whether it may be known, as the programs do.
-    fn count_known(&mut self, key: &SourceKey, delta: i32) {
-        let (word, shift) = names::known_bucket(key.hash(SEED));
-        let count = self.known.get(&word, 0).expect("reading a count");
-        self.known.set(word, count.wrapping_add_signed(delta << shift), 0).expect("writing a count");
-    }
-
-    /// As [`set_source`](Self::set_source), without a debt.
-    pub fn set_open(&mut self, address: IpAddr, service: u32, open: u32) {
-        self.set_source(SourceKey { addr: address.into(), service }, open, 0);
-    }
-
-    /// Makes a source unknown.
-    pub fn forget(&mut self, key: &SourceKey) {
-        self.sources.remove(key).expect("removing a source");
-        self.count_known(key, -1);
-    }
-
-    /// Returns what is known of a source.
-    #[must_use]
-    pub fn source(&self, key: &SourceKey) -> Option<Source> {
-        self.sources.get(key, 0).ok()
-    }
-
     /// Sets the connections of a whole service.
     pub fn set_total(&mut self, service: u32, open: u32) {
         let total = Total { word: Word(u64::from(open)), ..Total::default() };
@@ -211,20 +177,6 @@ impl Fixture {
     #[must_use]
     pub fn connections_of(&self, service: u32, class: u32) -> u64 {
         self.class_connections.get(&names::class_cell(service, class), 0).expect("reading a count")
-    }
-
-    /// Marks a source as being at its limit, as the gate does.
-    pub fn mark_at_limit(&mut self, key: &SourceKey) {
-        let hash = key.hash(SEED);
-        self.at_limit.set(at_limit_bucket(hash), hash as u32 | 1, 0).expect("marking a source");
-        self.marked_services.set(key.service, 1, 0).expect("marking a service");
-    }
-
-    /// Returns whether a source is marked as being at its limit.
-    #[must_use]
-    pub fn is_marked(&self, key: &SourceKey) -> bool {
-        let hash = key.hash(SEED);
-        self.at_limit.get(&at_limit_bucket(hash), 0).expect("reading a mark") == hash as u32 | 1
     }
 
     /// Sets when the daemon was last alive, or a few nanoseconds later: it never says the same twice.
@@ -364,10 +316,6 @@ fn run_program(
     let result = program(options).unwrap_or_else(|e| panic!("running a program: {e:?}"));
     out.truncate(result.data_size_out as usize);
     (result.return_value, out)
-}
-
-fn at_limit_bucket(hash: u64) -> u32 {
-    (hash >> 48) as u32 & (u32::try_from(names::AT_LIMIT_BUCKETS).expect("a capacity fits") - 1)
 }
 
 /// Returns `CLOCK_MONOTONIC`, the clock that the programs go by.

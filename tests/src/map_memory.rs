@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
-use limiter_common::map::{Source, SourceKey};
+use limiter_common::held;
+use limiter_common::map::{Bounds, Source, SourceKey};
 use limiter_common::names;
 
 use crate::daemon::Daemon;
@@ -57,23 +58,32 @@ pub fn known_sources(daemon: &Daemon<'_>) -> f64 {
     (ratio * f64::from(SOURCES)).round()
 }
 
-/// Panics unless every source is counted in the bucket that says whether it may be known, and no other is: one
-/// that is not would have no entry to XDP and the gate.
+/// Panics unless the buckets in front of the map of sources say what is in it: how many sources there are
+/// (one that is not counted would have no entry to XDP and the gate), what they hold together (who holds
+/// more than that would pass XDP at its limit), and how late their arrival times are at most.
 #[track_caller]
-pub fn assert_known_counted(daemon: &Daemon<'_>) {
-    let maps = daemon.pins().join(format!("v{}/maps", names::ABI_VERSION));
+pub fn assert_buckets_agree(daemon: &Daemon<'_>) {
+    let maps = daemon.layout().join("maps");
     let open = |name: &str| MapData::from_pin(maps.join(name)).expect("the map is pinned");
-    let counts = Array::<_, u32>::try_from(Map::Array(open("KNOWN"))).expect("an array");
+    let known = Array::<_, u32>::try_from(Map::Array(open("KNOWN"))).expect("an array");
+    let bounds = Array::<_, Bounds>::try_from(Map::Array(open("BOUNDS"))).expect("an array");
     let sources = aya::maps::HashMap::<_, SourceKey, Source>::try_from(Map::HashMap(open("SOURCES")));
     let sources = sources.expect("a hash table");
-    let both = || {
-        let words = counts.iter().map(|word| word.expect("reading a count"));
-        let counted: u32 = words.flat_map(u32::to_ne_bytes).map(u32::from).sum();
-        (counted, u32::try_from(sources.keys().flatten().count()).expect("a capacity fits"))
+    let by_bucket = || {
+        let counts = known.iter().flat_map(|word| word.expect("reading a count").to_ne_bytes());
+        let bounds: Vec<_> = bounds.iter().map(|bounds| bounds.expect("reading bounds")).collect();
+        let held = bounds.iter().map(|bounds| held::at_most(bounds.held)).sum::<u32>();
+        ((counts.map(u32::from).sum::<u32>(), held), bounds.iter().map(|bounds| bounds.tat_ns).max())
     };
-    // Sources come and go between the two readings.
-    wait::until("every source is counted as known, once", SETTLE_TIME, || {
-        let (counted, known) = both();
-        counted == known
+    let by_source = || {
+        let sources: Vec<_> = sources.iter().flatten().map(|(_, source)| source).collect();
+        let held = sources.iter().map(|source| source.word.held()).sum::<u32>();
+        let count = u32::try_from(sources.len()).expect("a capacity fits");
+        ((count, held), sources.iter().map(|source| source.tat_ns).max())
+    };
+    // Connections come and go between the two readings.
+    wait::until("sources and what they hold are as their buckets say", SETTLE_TIME, || {
+        let ((bound, latest_bound), (there, latest)) = (by_bucket(), by_source());
+        bound == there && latest_bound >= latest
     });
 }

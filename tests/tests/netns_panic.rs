@@ -39,7 +39,7 @@ fn a_panic_lasts() {
 
     let state = daemon.ctl_json(&["panic", "--note", "ticket 7"]);
     assert_eq!(state["is_panic"], true);
-    assert!(!has_xdp(&bed) && !daemon.pins().join("v4").exists(), "nothing is attached, nothing pinned");
+    assert!(!has_xdp(&bed) && !daemon.layout().exists(), "nothing is attached, nothing pinned");
     let free = connect(&bed, 5);
     assert_eq!(free.greeted(), 5, "nobody is limited");
     assert_eq!((daemon.get("/healthz").0, daemon.count("limiter_panic", &[])), (503, 1));

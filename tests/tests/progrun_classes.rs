@@ -1,12 +1,11 @@
 //! The class of a source, by whatever way the programs come to it.
 //!
-//! - notes in entries: `a_noted_class_*`, `one_source_of_two_classes_*`
+//! - notes: `a_noted_class_*`, `one_source_of_two_classes_*`
 //! - sources without an entry: `every_source_*`
 
 use std::net::{IpAddr, SocketAddr};
 
 use limiter_common::limits::{Limits, Service};
-use limiter_common::map::SourceKey;
 use limiter_tests::fixture::{Action, Fixture, KERNEL, Place, Rules, SMTP};
 use limiter_tests::frame::Frame;
 use limiter_tests::require;
@@ -44,23 +43,37 @@ fn a_noted_class_ends_with_its_policy() {
     for place in Place::ALL {
         let mut fixture = fixture(place);
         let address: IpAddr = "192.0.2.7".parse().expect("an address");
-        let source = SourceKey { addr: address.into(), service: SMTP };
-        fixture.set_source(source, 1, 0);
-        let noted = |fixture: &Fixture| fixture.source(&source).expect("the source is known").class_note;
+        fixture.set_open(address, SMTP, 1);
         for round in 0..3 {
-            let before = noted(&fixture);
-            fixture.apply(&rules());
+            let before = fixture.class_note(address, SMTP);
+            fixture.apply(&rules().prefix("192.0.2.8/32", DENIED));
             expect(&fixture, "192.0.2.7:4000", SERVER_V4, Action::Pass);
-            let unmatched = noted(&fixture);
+            let unmatched = fixture.class_note(address, SMTP);
             assert_ne!(unmatched, before, "noted anew in round {round}");
             expect(&fixture, "192.0.2.7:4001", SERVER_V4, Action::Pass);
-            assert_eq!(noted(&fixture), unmatched, "written once");
+            assert_eq!(fixture.class_note(address, SMTP), unmatched, "written once");
             fixture.apply(&rules().prefix("192.0.2.0/24", DENIED));
             expect(&fixture, "192.0.2.7:4000", SERVER_V4, Action::Drop);
             expect(&fixture, "192.0.2.7:4000", SERVER_V4, Action::Drop);
             fixture.apply(&rules().prefix("192.0.2.0/24", DENIED).prefix("192.0.2.7/32", EXEMPT));
             expect(&fixture, "192.0.2.7:4000", SERVER_V4, Action::Pass);
         }
+    }
+}
+
+/// Who never completed a handshake leaves no note, so that made-up addresses push nobody's out.
+#[test]
+fn a_noted_class_is_of_who_is_known() {
+    require!(KERNEL);
+    for place in Place::ALL {
+        let mut fixture = fixture(place);
+        let [known, unknown] = ["192.0.2.7", "192.0.2.9"].map(|it| it.parse().expect("an address"));
+        fixture.set_open(known, SMTP, 1);
+        fixture.apply(&rules().prefix("192.0.2.0/24", EXEMPT));
+        expect(&fixture, "192.0.2.9:4000", SERVER_V4, Action::Pass);
+        expect(&fixture, "192.0.2.7:4000", SERVER_V4, Action::Pass);
+        assert_eq!(fixture.class_note(unknown, SMTP), 0, "at {place:?}");
+        assert_ne!(fixture.class_note(known, SMTP), 0, "at {place:?}");
     }
 }
 

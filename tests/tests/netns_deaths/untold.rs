@@ -18,7 +18,7 @@ use super::{
 /// Starts a daemon whose tracepoint is detached.
 fn start<'a>(bed: &'a Bed, config: &str) -> Daemon<'a> {
     let daemon = Daemon::start(&bed.server, config);
-    let links = daemon.pins().join("v4/links");
+    let links = daemon.layout().join("links");
     fs::remove_file(links.join("release")).expect("the link is pinned");
     // A link that is missing is attached again within a second.
     fs::hard_link(links.join("give_back"), links.join("release")).expect("bpffs has hard links");

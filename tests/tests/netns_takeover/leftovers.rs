@@ -82,9 +82,9 @@ fn a_cleanup_after_a_kill_leaves_nothing_attached() {
         let said = daemon.clean_up();
         assert!(!said.status.success(), "a daemon that lives keeps its pins: {said:?}");
         assert!(String::from_utf8_lossy(&said.stderr).contains("stop it first"), "{said:?}");
-        let pins = daemon.pins().to_owned();
+        let (pins, layout) = (daemon.pins().to_owned(), daemon.layout());
         daemon.kill();
-        assert!(pins.join("v4/links/gate").exists(), "a kill leaves the pins");
+        assert!(layout.join("links/gate").exists(), "a kill leaves the pins");
         let said = daemon.clean_up();
         assert!(said.status.success() && !pins.exists(), "{said:?}");
         assert!(String::from_utf8_lossy(&said.stdout).contains("/links/gate"), "it says what went: {said:?}");

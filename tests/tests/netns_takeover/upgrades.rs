@@ -45,7 +45,7 @@ fn pins_that_do_not_fit_are_replaced() {
     assert_eq!(held.greeted(), LIMIT);
     daemon.kill();
     // As another version would have it: a map whose values are of another size.
-    let totals = daemon.pins().join("v4/maps/TOTALS");
+    let totals = daemon.layout().join("maps/TOTALS");
     fs::remove_file(&totals).expect("the pin is there");
     host::run(
         Command::new("bpftool")
@@ -62,7 +62,8 @@ fn pins_that_do_not_fit_are_replaced() {
     assert_eq!(connect(&bed, 2).refused(), 2, "living sockets are adopted before anybody is let in");
     assert_one_source_holds(&daemon, LIMIT as u64);
     let left: Vec<_> = fs::read_dir(daemon.pins()).expect("pins").flatten().map(|e| e.file_name()).collect();
-    assert_eq!(left, ["v4"], "nothing of the others is left");
+    let layout = daemon.layout();
+    assert_eq!(left, [layout.file_name().expect("a directory")], "nothing of the others is left");
     drop(held);
 }
 
@@ -83,6 +84,6 @@ fn pins_have_one_owner() {
     let output = daemon.try_elsewhere(&elsewhere.server, &config());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("another network namespace"), "{said}");
-    assert!(daemon.pins().join("v4/links/gate").exists(), "they are left alone");
+    assert!(daemon.layout().join("links/gate").exists(), "they are left alone");
     daemon.start_again();
 }
