@@ -4,6 +4,10 @@
 /// A daemon adopts pins only of its own version.
 pub const ABI_VERSION: u32 = 5;
 
+/// Sections of the object whose maps the programs address in place: a map's name begins with it, and its
+/// pin does not, since file names there have no dots.
+pub const IN_PLACE: &str = ".bss.";
+
 /// Services, id 0 (no service) included. A choice: a mail host has five to eight.
 pub const SERVICES: usize = 16;
 /// Classes, built-in ones included. A choice: it keeps the counters under half a MiB a CPU.

@@ -11,7 +11,7 @@ use crate::{atomic, maps};
 /// Returns whether any source of a service was ever marked.
 #[inline(always)]
 pub fn has_marks(service: u32) -> bool {
-    maps::MARKED_SERVICES.get_ptr_mut(service).is_some_and(|marked| atomic::load_u32(marked) != 0)
+    atomic::load_u32(marked(service)) != 0
 }
 
 /// The mark of one source.
@@ -38,10 +38,8 @@ impl AtLimit {
     #[inline(always)]
     pub fn set(&self, service: u32) {
         self.write(self.fingerprint);
-        if !has_marks(service)
-            && let Some(marked) = maps::MARKED_SERVICES.get_ptr_mut(service)
-        {
-            atomic::store_u32(marked, 1);
+        if !has_marks(service) {
+            atomic::store_u32(marked(service), 1);
         }
     }
 
@@ -57,4 +55,9 @@ impl AtLimit {
             atomic::store_u32(bucket, value);
         }
     }
+}
+
+#[inline(always)]
+fn marked(service: u32) -> *mut u32 {
+    maps::MARKED_SERVICES.at().cast::<u32>().wrapping_add(service as usize & (names::SERVICES - 1))
 }

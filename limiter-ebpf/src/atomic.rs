@@ -49,6 +49,13 @@ pub fn store(at: *mut u64, value: u64) {
     unsafe { core::ptr::write_volatile(at, value) };
 }
 
+/// Reads a byte that the daemon writes.
+#[inline(always)]
+pub fn load_u8(at: *const u8) -> u8 {
+    // SAFETY: as for `load`.
+    unsafe { core::ptr::read_volatile(at) }
+}
+
 /// Reads a 32-bit value that other CPUs write.
 #[inline(always)]
 pub fn load_u32(at: *const u32) -> u32 {

@@ -108,5 +108,5 @@ pub fn is_unwatched(policy: &Policy, now_ns: u64) -> bool {
 #[inline(always)]
 pub fn heartbeat_ns() -> u64 {
     // The heartbeat is the first field.
-    maps::CONTROL.get_ptr_mut(0).map_or(0, |control| atomic::load(control.cast()))
+    atomic::load(maps::CONTROL.at().cast())
 }

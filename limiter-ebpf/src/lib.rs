@@ -12,6 +12,7 @@ pub mod atomic;
 pub mod clock;
 pub mod constant;
 pub mod context;
+pub mod in_place;
 pub mod opaque;
 pub mod seq;
 pub mod tcp_events;

@@ -1,6 +1,7 @@
 //! Every map, with who writes it, who reads it, and what happens when it is full.
 //!
-//! Code reaches them through `store.rs`, `account.rs` and the modules named here.
+//! Code reaches them through `store.rs`, `account.rs` and the modules named here. Those in sections are
+//! arrays of one element, which have the name of the section.
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf, SkStorage},
@@ -17,6 +18,7 @@ use limiter_common::{
     names,
     policy::Policy,
 };
+use limiter_ebpf::in_place::InPlace;
 
 /// `BPF_F_NO_PREALLOC`: memory is taken per entry, not for all of them at once.
 const NO_PREALLOC: usize = 1;
@@ -31,8 +33,9 @@ pub type Inner<T> = [T; 1];
 pub static POLICIES: ArrayOfMaps<Array<Inner<Policy>, 1>, { names::POLICY_SLOTS }> = ArrayOfMaps::new();
 
 /// Which ports any policy guards. Written by the daemon, before and after it switches policies.
-#[btf_map]
-pub static PORTS: Array<PortHints, 1> = Array::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.PORTS")]
+pub static PORTS: InPlace<PortHints> = InPlace::zeroed();
 
 /// Prefixes to classes, one trie per slot; a policy names its slot. Written by the
 /// daemon while no policy names the slot, read-only afterwards.
@@ -80,8 +83,9 @@ pub static AT_LIMIT: Array<u32, { names::AT_LIMIT_BUCKETS }> = Array::new();
 
 /// Services of which a source was ever marked in `AT_LIMIT`: while there is none, an
 /// ACK is not even hashed. Written by the gate, never cleared.
-#[btf_map]
-pub static MARKED_SERVICES: Array<u32, { names::SERVICES }> = Array::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.MARKED_SERVICES")]
+pub static MARKED_SERVICES: InPlace<[u32; names::SERVICES]> = InPlace::zeroed();
 
 /// What a CPU has found out in this timer tick (`tick.rs`). One CPU writes and reads its own.
 #[btf_map]
@@ -128,5 +132,6 @@ pub static FAIL_OPENS: PerCpuArray<u64, { FailOpen::ALL.len() }> = PerCpuArray::
 pub static RESET_BUDGETS: PerCpuArray<ResetBudget, 1> = PerCpuArray::new();
 
 /// What the daemon says from second to second. Written by the daemon.
-#[btf_map]
-pub static CONTROL: Array<Control, 1> = Array::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.CONTROL")]
+pub static CONTROL: InPlace<Control> = InPlace::zeroed();

@@ -6,7 +6,7 @@ use limiter_common::{
     local,
     map::{FailOpen, Total},
     names,
-    policy::{Policy, UNGUARDED},
+    policy::Policy,
     word::Word,
 };
 use limiter_ebpf::opaque::bounded;
@@ -28,11 +28,8 @@ pub fn policy<'a>() -> Option<&'a Policy> {
 /// one before it, whether or not a daemon is alive.
 #[inline(always)]
 fn policy_slot() -> u32 {
-    let Some(control) = maps::CONTROL.get_ptr_mut(0) else {
-        return 0;
-    };
     // SAFETY: a field of the value; no access happens here.
-    let fallback_at_ns = atomic::load(unsafe { &raw const (*control).fallback_at_ns });
+    let fallback_at_ns = atomic::load(unsafe { &raw const (*maps::CONTROL.at()).fallback_at_ns });
     // Not the coarse clock: iterators, which do not have it, read policies too.
     u32::from(fallback_at_ns != 0 && clock::precise_ns() >= fallback_at_ns)
 }
@@ -40,8 +37,8 @@ fn policy_slot() -> u32 {
 /// Returns the id of the service that a port may belong to; 0 for a port that nobody guards.
 #[inline(always)]
 pub fn service_hint(port: u16) -> u32 {
-    let slot = 0;
-    maps::PORTS.get(slot).map_or(UNGUARDED, |ports| u32::from(ports.service[usize::from(bounded(port))]))
+    let ports = maps::PORTS.at().cast::<u8>();
+    u32::from(atomic::load_u8(ports.wrapping_add(usize::from(bounded(port)))))
 }
 
 /// Returns the id of the service that a port belongs to, or [`UNGUARDED`].

@@ -126,7 +126,7 @@ pub struct Fixture {
     class_connections: Array<MapData, u64>,
     ports: Array<MapData, PortHints>,
     at_limit: Array<MapData, u32>,
-    marked_services: Array<MapData, u32>,
+    marked_services: Array<MapData, [u32; names::SERVICES]>,
     counters: PerCpuArray<MapData, Counters>,
     fail_opens: PerCpuArray<MapData, u64>,
     budgets: PerCpuArray<MapData, ResetBudget>,

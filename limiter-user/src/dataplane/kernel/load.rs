@@ -12,6 +12,7 @@ use aya::{
 };
 
 use super::{
+    in_place::InPlace,
     offsets::Offsets,
     pins::{Pins, wanted_maps},
 };
@@ -61,12 +62,14 @@ impl Loaded {
         let offsets = Offsets::of(&types)?;
         drop(types);
         let maps = wanted_maps()?;
+        let in_place = InPlace::read(pins)?;
         let mut loader = EbpfLoader::new();
         for (constant, value) in &offsets.values {
             loader.override_global(constant, value, true);
         }
         loader.override_global("NETNS_COOKIE", &netns_cookie, true);
         loader.override_global("HASH_SEED", &seed, true);
+        in_place.keep(&mut loader);
         for (name, _) in &maps {
             loader.map_pin_path(name, pins.map(name));
         }

@@ -4,6 +4,7 @@
 mod attach;
 mod clsact;
 mod generation;
+mod in_place;
 mod interface;
 mod interfaces;
 mod link;

@@ -13,7 +13,7 @@ use std::{
 
 use aya::maps::MapInfo;
 use aya_obj::Object;
-use limiter_common::names::ABI_VERSION;
+use limiter_common::names::{ABI_VERSION, IN_PLACE};
 use nix::sys::statfs::{FsType, statfs};
 
 use super::{clsact, generation::Generation, load::OBJECT};
@@ -64,7 +64,7 @@ impl Pins {
 
     /// Returns where a map is pinned.
     pub(super) fn map(&self, name: &str) -> PathBuf {
-        self.current.join("maps").join(name)
+        self.current.join("maps").join(name.strip_prefix(IN_PLACE).unwrap_or(name))
     }
 
     /// Returns where a link is pinned.
@@ -262,7 +262,8 @@ fn remove_tree(directory: &Path) -> Vec<String> {
 pub(super) fn wanted_maps() -> Result<Vec<(String, aya_obj::Map)>, DataplaneError> {
     let object = Object::parse(OBJECT).map_err(super::load::failed("reading the BPF object"))?;
     // Sections of constants belong to the programs of one daemon.
-    Ok(object.maps.into_iter().filter(|(name, _)| !name.starts_with('.')).collect())
+    let is_shared = |name: &str| name.starts_with(IN_PLACE) || !name.starts_with('.');
+    Ok(object.maps.into_iter().filter(|(name, _)| is_shared(name)).collect())
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
