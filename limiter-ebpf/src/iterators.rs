@@ -7,7 +7,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 use limiter_common::{
     addr::Addr,
-    event::SourceRecord,
+    event::{ChargeRecord, SourceRecord},
     map::{Charge, Source, SourceKey},
     policy::UNGUARDED,
 };
@@ -96,7 +96,7 @@ pub fn rekey(ctx: *mut StorageContext) -> i32 {
     0
 }
 
-/// Writes every charged socket.
+/// Writes every open connection.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub fn recount(ctx: *mut StorageContext) -> i32 {
@@ -107,11 +107,11 @@ pub fn recount(ctx: *mut StorageContext) -> i32 {
     }
     // SAFETY: a live value of the storage map, as large as the map says.
     let charge = unsafe { value.read_volatile() };
-    if charge.state & Charge::CHARGED == 0 {
+    let Some(record) = ChargeRecord::of(&charge) else {
         return 0;
-    }
+    };
     // SAFETY: a field of the context.
-    seq::write(context::read(unsafe { &raw const (*ctx).meta }), &charge)
+    seq::write(context::read(unsafe { &raw const (*ctx).meta }), &record)
 }
 
 /// Writes every known source.

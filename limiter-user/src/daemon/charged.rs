@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use limiter_common::{
-    map::{Charge, SourceKey},
-    names,
-};
+use limiter_common::{event::ChargeRecord, map::SourceKey, names};
 
 /// Charges of living sockets, summed up.
 pub(super) struct Charged {
@@ -18,25 +15,20 @@ pub(super) struct Charged {
 }
 
 impl Charged {
-    pub(super) fn of(charges: &[Charge]) -> Self {
+    pub(super) fn of(charges: &[ChargeRecord]) -> Self {
         let mut sums = Self {
             by_source: HashMap::new(),
             in_total: [0; names::SERVICES],
             by_class: vec![0; names::SERVICES * names::CLASSES],
         };
-        for charge in charges.iter().filter(|charge| is_open(charge)) {
+        for charge in charges {
             let service = charge.key.service;
             *sums.by_source.entry(charge.key).or_default() += 1;
             sums.by_class[names::class_cell(service, u32::from(charge.class)) as usize] += 1;
-            if charge.state & Charge::IN_TOTAL != 0 {
+            if charge.in_total != 0 {
                 sums.in_total[service as usize % names::SERVICES] += 1;
             }
         }
         sums
     }
-}
-
-/// Returns whether a charge stands for an open connection.
-pub(super) const fn is_open(charge: &Charge) -> bool {
-    charge.state & Charge::CHARGED != 0 && charge.state & Charge::RELEASED == 0
 }

@@ -13,7 +13,7 @@ use limiter_common::{
     policy::Policy,
 };
 
-use super::charged::{Charged, is_open};
+use super::charged::Charged;
 use crate::{clock::Now, dataplane::Recount};
 
 /// Recounts that must agree on a source that did not move in between.
@@ -223,7 +223,7 @@ impl Recounts {
                 open.insert(record.key, connections);
             }
         }
-        for charge in self.last.charges.iter().filter(|charge| is_open(charge)) {
+        for charge in &self.last.charges {
             let limit = policy.limits_of(charge.key.service, u32::from(charge.class)).connections;
             if limit == 0 {
                 continue;
@@ -259,7 +259,8 @@ mod tests {
     use std::net::IpAddr;
 
     use limiter_common::{
-        map::{Charge, Source},
+        event::ChargeRecord,
+        map::Source,
         word::{ONE_OPEN, Word},
     };
 
@@ -275,7 +276,7 @@ mod tests {
     fn recount(charged: usize, open: u64, accepted: u32) -> Recount {
         let word = Word(Word::idle(key().hash(0)).0 + open * ONE_OPEN);
         let source = Source { word, accepted, ..Source::default() };
-        let charge = Charge { key: key(), state: Charge::CHARGED, ..Charge::default() };
+        let charge = ChargeRecord { key: key(), class: 0, in_total: 0 };
         Recount {
             charges: vec![charge; charged],
             sources: vec![SourceRecord { key: key(), pad: 0, source }],
@@ -348,7 +349,7 @@ mod tests {
     fn totals_drift_too() {
         let with_total = |total, accepted| {
             let mut recount = recount(3, 3, accepted);
-            recount.charges[0].state |= Charge::IN_TOTAL;
+            recount.charges[0].in_total = 1;
             Recount { totals: vec![0, total], ..recount }
         };
         let mut recounts = Recounts::default();

@@ -12,7 +12,7 @@ use std::{
 
 use limiter_common::{
     addr::Addr,
-    event::{Explanation, Sample, SourceRecord},
+    event::{ChargeRecord, Explanation, Sample, SourceRecord},
     map::{Counters, FailOpen, Source, SourceKey},
     names,
     policy::UNGUARDED,
@@ -117,7 +117,12 @@ impl Dataplane for Memory {
         let sources = world.records();
         world.sources.retain(|_, source| !idle(source));
         let totals = (0_u32..).take(names::SERVICES).map(|service| world.total(service)).collect();
-        Ok(Recount { charges: world.charges.clone(), sources, totals, classes: world.connections() })
+        Ok(Recount {
+            charges: world.charges.iter().filter_map(ChargeRecord::of).collect(),
+            sources,
+            totals,
+            classes: world.connections(),
+        })
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use limiter_common::{
     addr::Addr,
-    event::{Explanation, Sample, SourceRecord},
-    map::{Charge, Counters, FailOpen, SourceKey},
+    event::{ChargeRecord, Explanation, Sample, SourceRecord},
+    map::{Counters, FailOpen, SourceKey},
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,8 +60,8 @@ pub struct CounterRow {
 /// What one look at all open connections found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recount {
-    /// Every charged socket.
-    pub charges: Vec<Charge>,
+    /// Every open connection.
+    pub charges: Vec<ChargeRecord>,
     /// Every source with an entry, idle ones included.
     pub sources: Vec<SourceRecord>,
     /// The service totals as the packet path has them, by service id.

@@ -25,8 +25,8 @@ use std::{net::IpAddr, os::fd::BorrowedFd};
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 use limiter_common::{
     addr::Addr,
-    event::{Amendment, Explanation, Sample, SourceRecord},
-    map::{Charge, FailOpen, SourceKey},
+    event::{Amendment, ChargeRecord, Explanation, Sample, SourceRecord},
+    map::{FailOpen, SourceKey},
 };
 use zerocopy::{FromBytes, IntoBytes as _};
 
@@ -135,7 +135,7 @@ impl Running {
 
     /// Charges open connections to whom the policy in force says.
     fn rekey(&self) -> Result<(), DataplaneError> {
-        let nothing: Vec<Charge> = self.records("rekey", self.tables.charges())?;
+        let nothing: Vec<ChargeRecord> = self.records("rekey", self.tables.charges())?;
         debug_assert!(nothing.is_empty(), "the program writes nothing");
         Ok(())
     }
@@ -170,7 +170,7 @@ impl Running {
 
     fn recount(&self, idle_s: u32) -> Result<Recount, DataplaneError> {
         let sources = self.sources()?;
-        let charges: Vec<Charge> = self.records("recount", self.tables.charges())?;
+        let charges: Vec<ChargeRecord> = self.records("recount", self.tables.charges())?;
         let now = Now::read();
         let idle = sources.iter().filter(|record| is_idle(record, idle_s, now));
         let removals: Vec<_> = idle.map(|record| Amendment { key: record.key, delta: 0 }).collect();
