@@ -1,7 +1,10 @@
 //! What the daemon takes: its own memory, and its maps.
 
+use std::time::Duration;
+
 use limiter_tests::daemon::Daemon;
 use limiter_tests::usage::{self, field};
+use limiter_tests::wait;
 
 /// What the heap may grow by between the two looks: it keeps some of what was freed. A policy
 /// that stayed with every reload would be some 100 KiB each.
@@ -10,6 +13,9 @@ const RSS_SLACK_KIB: u64 = 2_048;
 const HASH: u64 = 1;
 /// How many more maps of this kind other daemons on this machine may have made meanwhile.
 const MAPS_SLACK: usize = 40;
+/// How long is looked for the fewest descriptors: a request, a scrape or a recount has some of its own
+/// for milliseconds.
+const LOOK_FOR: Duration = Duration::from_millis(300);
 
 /// What is taken at one time.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +33,14 @@ pub(crate) struct Memory {
 impl Memory {
     /// Looks at a daemon.
     pub(crate) fn of(daemon: &Daemon<'_>) -> Self {
-        let infos = usage::descriptors(daemon.process());
+        let mut infos = usage::descriptors(daemon.process());
+        wait::until_some(LOOK_FOR, || {
+            let now = usage::descriptors(daemon.process());
+            if now.len() < infos.len() {
+                infos = now;
+            }
+            None::<()>
+        });
         let maps = infos.iter().filter(|info| info.contains("map_type:") && field(info, "map_type:") != HASH);
         let single =
             |info: &aya::maps::MapInfo| info.name_as_str().is_some_and(|n| n.starts_with("standalone"));
