@@ -116,7 +116,8 @@ impl<'a> Candidate<'a> {
     #[inline(always)]
     fn admit(&self) -> i32 {
         let found = source::find(&self.key);
-        let known = facts::of_source(self.limits, self.ceiling, self.place.service, found);
+        let total = facts::total_below(self.ceiling, self.place.service);
+        let known = facts::of_source(self.limits, total, found);
         let ruling = facts::judge(self.policy, self.place.service, self.limits, self.ceiling, &known);
         if ruling.verdict.is_refusal() {
             return self.conclude(ruling, found);

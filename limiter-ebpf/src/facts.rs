@@ -27,36 +27,31 @@ impl Ruling {
     }
 }
 
-/// Returns the facts about a source, if its limits depend on any.
+/// Returns the facts about a source, if its limits depend on any; `total` is that of its service.
 #[inline(always)]
-pub fn of_source(limits: &Limits, ceiling: u32, service: u32, source: Option<SourceRef>) -> Known {
+pub fn of_source(limits: &Limits, total: u32, source: Option<SourceRef>) -> Known {
     if limits.treatment() != Treatment::Limited {
         return Known::default();
     }
     let tat_ns = source.map_or(0, |source| atomic::load(source.tat()));
-    with(limits, ceiling, service, source.map_or(0, |source| source.word().held()), tat_ns)
+    with(limits, total, source.map_or(0, |source| source.word().held()), tat_ns)
 }
 
-/// Returns the same about the source with this hash without a look at it: of what is its own, the most
-/// that it can be.
+/// Returns the most that its own facts can be for the source with this hash, without a look at it.
 #[inline(always)]
-pub fn at_most(limits: &Limits, ceiling: u32, service: u32, hash: u64) -> Known {
+pub fn at_most(limits: &Limits, hash: u64) -> Known {
     if limits.treatment() != Treatment::Limited {
         return Known::default();
     }
     let (held, tat_ns) = bounds::of(hash);
-    with(limits, ceiling, service, held, tat_ns)
+    with(limits, 0, held, tat_ns)
 }
 
 /// `now_ns` may be an earlier time that allows one more connection already: any later one does too.
 #[inline(always)]
-fn with(limits: &Limits, ceiling: u32, service: u32, held: u32, tat_ns: u64) -> Known {
-    Known {
-        held,
-        tat_ns,
-        now_ns: if limits.quota.is_some() { now_for(tat_ns, limits.quota) } else { 0 },
-        total: if ceiling == 0 { 0 } else { total_of(service) },
-    }
+fn with(limits: &Limits, total: u32, held: u32, tat_ns: u64) -> Known {
+    let now_ns = if limits.quota.is_some() { now_for(tat_ns, limits.quota) } else { 0 };
+    Known { held, tat_ns, now_ns, total }
 }
 
 /// Returns the clock, or the time of the last heartbeat if the quota allows one more connection
@@ -65,6 +60,12 @@ fn with(limits: &Limits, ceiling: u32, service: u32, held: u32, tat_ns: u64) -> 
 fn now_for(tat_ns: u64, quota: Quota) -> u64 {
     let heartbeat_ns = heartbeat_ns();
     if gcra::allows(tat_ns, heartbeat_ns, quota) { heartbeat_ns } else { tick::now_ns() }
+}
+
+/// Returns the connections that count against a ceiling of a service, if there is one.
+#[inline(always)]
+pub fn total_below(ceiling: u32, service: u32) -> u32 {
+    if ceiling == 0 { 0 } else { total_of(service) }
 }
 
 /// Returns the connections that count against the ceiling of a service.

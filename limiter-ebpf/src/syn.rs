@@ -44,19 +44,27 @@ impl<'a> Attempt<'a> {
     /// that passes, what it really does passes too. The SYN quota asks whether there is a source.
     #[inline(always)]
     pub fn passes_at_a_glance(&self) -> Option<PassReason> {
-        if self.policy.service(self.key.service).syn_quota.is_some() {
+        // Where the service is full nothing passes but what is exempt: no bound is worth its load.
+        let total = self.total();
+        let is_full = self.ceiling != 0 && total >= self.ceiling;
+        if is_full || self.policy.service(self.key.service).syn_quota.is_some() {
             return None;
         }
-        let hash = self.key.hash(globals::hash_seed());
-        let known = facts::at_most(self.limits, self.ceiling, self.key.service, hash);
-        decide::decide(self.limits, self.ceiling, &known).ok()
+        let known = facts::at_most(self.limits, self.key.hash(globals::hash_seed()));
+        // The ceiling has been asked.
+        decide::decide(self.limits, 0, &known).ok()
+    }
+
+    #[inline(always)]
+    fn total(&self) -> u32 {
+        facts::total_below(self.ceiling, self.key.service)
     }
 
     /// Judges it by its source. `LIVE` forgives old debt; without it nothing is written.
     #[inline(always)]
     pub fn judge<const LIVE: bool>(&self) -> Judgement {
         let source = source::find(self.key);
-        let known = facts::of_source(self.limits, self.ceiling, self.key.service, source);
+        let known = facts::of_source(self.limits, self.total(), source);
         if LIVE
             && let Some(source) = source
             && self.limits.quota.is_some()

@@ -142,7 +142,7 @@ impl<'a, H: Hook> Packet<'a, H> {
         let class = classes::noted(self.policy, addr, &key);
         let limits = self.policy.limits_of(self.service, class);
         let ceiling = facts::ceiling_of(self.policy, self.service, class);
-        let known = facts::of_source(limits, ceiling, self.service, source);
+        let known = facts::of_source(limits, facts::total_below(ceiling, self.service), source);
         let ruling = facts::judge(self.policy, self.service, limits, ceiling, &known);
         if let Verdict::Pass(_) = ruling.verdict {
             AtLimit::of(key.hash(globals::hash_seed())).clear();
