@@ -7,6 +7,12 @@ pub const ABI_VERSION: u32 = 5;
 /// Sections of the object whose maps the programs address in place: a map's name begins with it, and its
 /// pin does not, since file names there have no dots.
 pub const IN_PLACE: &str = ".bss.";
+/// Which ports are guarded (`map::PortHints`).
+pub const PORTS: &str = ".bss.PORTS";
+/// Which services have sources at their limit, a word each.
+pub const MARKED_SERVICES: &str = ".bss.MARKED_SERVICES";
+/// What the daemon says to the programs (`map::Control`).
+pub const CONTROL: &str = ".bss.CONTROL";
 
 /// Services, id 0 (no service) included. A choice: a mail host has five to eight.
 pub const SERVICES: usize = 16;

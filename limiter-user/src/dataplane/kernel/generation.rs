@@ -9,7 +9,10 @@ use anyhow::Context as _;
 use aya::maps::{Array, Map, MapData};
 use serde::{Deserialize, Serialize};
 
-use super::{pins::GENERATION, tables::failed};
+use super::{
+    pins::{self, GENERATION},
+    tables::failed,
+};
 use crate::{
     dataplane::{DataplaneError, Inherited},
     policy::{Ids, Names},
@@ -40,11 +43,8 @@ pub(super) struct Generation {
 impl Generation {
     /// Reads the record of pinned maps.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let open = || -> anyhow::Result<Record> {
-            let map = Map::Array(MapData::from_pin(path)?);
-            Ok(Array::<_, Record>::try_from(map)?.get(&0, 0)?)
-        };
-        let record = open().with_context(|| format!("map {GENERATION} cannot be read"))?;
+        let record: Record =
+            pins::read_only_element(path).with_context(|| format!("map {GENERATION} cannot be read"))?;
         let text = record.split(|byte| *byte == 0).next().unwrap_or_default();
         serde_json::from_slice(text).with_context(|| format!("map {GENERATION} is damaged"))
     }
@@ -66,17 +66,17 @@ impl Ledger {
     /// Opens the pinned record, or makes and pins it.
     pub(super) fn open(path: &Path, generation: Generation) -> Result<Self, DataplaneError> {
         let record = if path.exists() {
-            let data = MapData::from_pin(path).map_err(failed("GENERATION", "opening"))?;
-            Array::try_from(Map::Array(data)).map_err(failed("GENERATION", "opening"))?
+            let data = MapData::from_pin(path).map_err(failed(GENERATION, "opening"))?;
+            Array::try_from(Map::Array(data)).map_err(failed(GENERATION, "opening"))?
         } else {
-            let record = Array::<_, Record>::create(1, 0).map_err(failed("GENERATION", "making"))?;
+            let record = Array::<_, Record>::create(1, 0).map_err(failed(GENERATION, "making"))?;
             record.pin(path).map_err(|error| DataplaneError::Map {
                 map: GENERATION,
                 operation: "pinning",
                 source: error.into(),
             })?;
-            let data = MapData::from_pin(path).map_err(failed("GENERATION", "opening"))?;
-            Array::try_from(Map::Array(data)).map_err(failed("GENERATION", "opening"))?
+            let data = MapData::from_pin(path).map_err(failed(GENERATION, "opening"))?;
+            Array::try_from(Map::Array(data)).map_err(failed(GENERATION, "opening"))?
         };
         Ok(Self { generation, record })
     }
@@ -101,7 +101,7 @@ impl Ledger {
         let room = record.get_mut(..text.len()).filter(|room| room.len() < RECORD_BYTES);
         room.ok_or_else(|| unfit(anyhow::anyhow!("{} bytes are too many", text.len())))?
             .copy_from_slice(&text);
-        self.record.set(0, record, 0).map_err(failed("GENERATION", "writing"))
+        self.record.set(0, record, 0).map_err(failed(GENERATION, "writing"))
     }
 }
 

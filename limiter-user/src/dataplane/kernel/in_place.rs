@@ -2,16 +2,16 @@
 //! if they were new: what an earlier daemon left in them has to go in with the load, or for a moment no
 //! port would be guarded.
 
-use aya::{
-    EbpfLoader, Pod,
-    maps::{Array, Map, MapData, MapError},
-};
+use aya::{EbpfLoader, Pod};
 use limiter_common::{
     map::{Control, PortHints},
     names,
 };
 
-use super::{pins::Pins, tables::failed};
+use super::{
+    pins::{self, Pins},
+    tables::failed,
+};
 use crate::dataplane::DataplaneError;
 
 /// What is in them; nothing of those that are not pinned yet.
@@ -26,23 +26,24 @@ impl InPlace {
     /// is marked again by its next refusal.
     pub(super) fn read(pins: &Pins) -> Result<Self, DataplaneError> {
         Ok(Self {
-            ports: pinned(pins, "PORTS")?,
-            marked_services: pinned(pins, "MARKED_SERVICES")?,
-            control: pinned(pins, "CONTROL")?,
+            ports: pinned(pins, names::PORTS)?,
+            marked_services: pinned(pins, names::MARKED_SERVICES)?,
+            control: pinned(pins, names::CONTROL)?,
         })
     }
 
     /// Has a loader write the same again.
     pub(super) fn keep<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
-        keep(loader, "PORTS", self.ports.as_deref());
-        keep(loader, "MARKED_SERVICES", self.marked_services.as_deref());
-        keep(loader, "CONTROL", self.control.as_deref());
+        keep(loader, names::PORTS, self.ports.as_deref());
+        keep(loader, names::MARKED_SERVICES, self.marked_services.as_deref());
+        keep(loader, names::CONTROL, self.control.as_deref());
     }
 }
 
-fn keep<'a, T: Pod>(loader: &mut EbpfLoader<'a>, symbol: &'a str, value: Option<&'a T>) {
+fn keep<'a, T: Pod>(loader: &mut EbpfLoader<'a>, section: &'a str, value: Option<&'a T>) {
     if let Some(value) = value {
-        loader.override_global(symbol, value, true);
+        // The symbol in a section has the name of the section.
+        loader.override_global(section.strip_prefix(names::IN_PLACE).unwrap_or(section), value, true);
     }
 }
 
@@ -51,9 +52,5 @@ fn pinned<T: Pod>(pins: &Pins, name: &'static str) -> Result<Option<Box<T>>, Dat
     if !path.exists() {
         return Ok(None);
     }
-    let read = || -> Result<Box<T>, MapError> {
-        let array = Array::<_, T>::try_from(Map::Array(MapData::from_pin(path)?))?;
-        Ok(Box::new(array.get(&0, 0)?))
-    };
-    read().map(Some).map_err(failed(name, "reading"))
+    pins::read_only_element(&path).map(|value| Some(Box::new(value))).map_err(failed(name, "reading"))
 }

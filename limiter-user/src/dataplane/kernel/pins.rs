@@ -2,7 +2,7 @@
 //! found there can be gone on with, and how it is removed.
 //!
 //! Layout of `[runtime] pin_dir`: one directory per version of the layout,
-//! `v4/maps/NAME` and `v4/links/NAME`. Nothing else belongs there, so whatever
+//! `vN/maps/NAME` and `vN/links/NAME`. Nothing else belongs there, so whatever
 //! else is found is somebody's leftover.
 
 use std::{
@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::MapInfo;
+use aya::{
+    Pod,
+    maps::{Array, Map, MapData, MapError, MapInfo},
+};
 use aya_obj::Object;
 use limiter_common::names::{ABI_VERSION, IN_PLACE};
 use nix::sys::statfs::{FsType, statfs};
@@ -214,6 +217,11 @@ pub fn orphans(pin_dir: &Path) -> Vec<String> {
         .iter()
         .map(|path| format!("{} is left over; `limiterd --cleanup` removes it", path.display()))
         .collect()
+}
+
+/// Reads a pinned array of one element.
+pub(super) fn read_only_element<T: Pod>(path: &Path) -> Result<T, MapError> {
+    Array::<_, T>::try_from(Map::Array(MapData::from_pin(path)?))?.get(&0, 0)
 }
 
 /// Detaches a pinned link and removes its pin.
