@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     addr::Addr,
-    map::{Charge, Source, SourceKey},
+    map::{Source, SourceKey},
 };
 
 /// At most one sample per source in this time.
@@ -39,32 +39,6 @@ pub struct SourceRecord {
     pub pad: u32,
     /// What was known.
     pub source: Source,
-}
-
-/// One open connection, as the iterator writes it: as short as it can be, since the kernel starts again
-/// from the head of a long list whenever its buffer is full.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ChargeRecord {
-    /// Whom it is charged to.
-    pub key: SourceKey,
-    /// The class it is counted under.
-    pub class: u16,
-    /// 1 if it is charged to the service's total too.
-    pub in_total: u16,
-}
-
-impl ChargeRecord {
-    /// Returns the record of a charge, if it stands for an open connection.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(charge: &Charge) -> Option<Self> {
-        if charge.state & Charge::CHARGED == 0 || charge.state & Charge::RELEASED != 0 {
-            return None;
-        }
-        let in_total = (charge.state & Charge::IN_TOTAL != 0) as u16;
-        Some(Self { key: charge.key, class: charge.class, in_total })
-    }
 }
 
 /// One amendment of the daemon to a source: user space never writes a live entry itself.
@@ -109,7 +83,6 @@ pub struct Explanation {
 }
 
 const _: () = assert!(size_of::<Sample>() == 40);
-const _: () = assert!(size_of::<SourceRecord>() == 64);
-const _: () = assert!(size_of::<ChargeRecord>() == 24);
+const _: () = assert!(size_of::<SourceRecord>() == 72);
 const _: () = assert!(size_of::<Amendment>() == 24);
 const _: () = assert!(size_of::<Explanation>() == 48);

@@ -20,6 +20,8 @@
 //! | [`packet`] | from frame to TCP segment, without a pointer in sight |
 //! | [`reply`] | the reset that answers a refused SYN |
 //! | [`source_key`] | whom a count is of |
+//! | [`living`] | what a recount finds |
+//! | [`tick`] | what a CPU keeps until the timer ticks |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
 //! | [`note`] | classes of addresses, noted |
@@ -43,6 +45,7 @@ pub mod event;
 pub mod gcra;
 pub mod held;
 pub mod limits;
+pub mod living;
 pub mod local;
 pub mod map;
 pub mod names;
@@ -52,6 +55,7 @@ pub mod policy;
 pub mod reply;
 pub mod shortcuts;
 pub mod source_key;
+pub mod tick;
 pub mod verdict;
 pub mod witness;
 pub mod word;

@@ -14,7 +14,9 @@ use crate::{addr::Addr, cell::CELLS, names, word::Word};
 
 pub use crate::{
     doubt::FailOpen,
+    living::{Living, LivingSums},
     source_key::{Holder, SourceKey},
+    tick::{Standing, Tick},
 };
 
 /// What is known of a source that has completed a handshake; value of `SOURCES`.
@@ -39,6 +41,8 @@ pub struct Source {
     pub silent: u32,
     /// Connections that ended within [`BRIEF_S`](crate::ending::BRIEF_S); wraps.
     pub brief: u32,
+    /// Its sockets, as the last recount that met one of them found them.
+    pub living: Living,
 }
 
 /// Upper bounds on each of the sources of a bucket; value of the array `BOUNDS`.
@@ -76,6 +80,13 @@ impl Charge {
     pub const RELEASED: u64 = 4;
     /// It is being charged to another source or service, and only who does that may write to it.
     pub const MOVING: u64 = 8;
+
+    /// Returns whether it stands for an open connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.state & Self::CHARGED != 0 && self.state & Self::RELEASED == 0
+    }
 }
 
 /// The reservation that a CPU's current segment holds; value of `RESERVATIONS`.
@@ -108,6 +119,8 @@ pub struct Control {
     pub heartbeat_ns: u64,
     /// When the policy in the second slot takes the place of the one in the first; 0 for never.
     pub fallback_at_ns: u64,
+    /// The number of the recount that is under way, or was the last.
+    pub recount: u64,
 }
 
 /// Service id by port, 0 for none; value of `PORTS`.
@@ -160,50 +173,8 @@ pub struct ResetBudget {
     pub sent: u64,
 }
 
-/// What a CPU has found out in this timer tick; value of `TICKS`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Tick {
-    /// The tick that `now_ns` was read in (`jiffies`).
-    pub read_in: u64,
-    /// The coarse `CLOCK_MONOTONIC`, which stands still within a tick.
-    pub now_ns: u64,
-    /// The last tick in which a refusal was noted that stands (`STANDING`).
-    pub noted_in: u64,
-    /// Refusals that were looked at for a sample since `read_in` changed.
-    pub looks: u64,
-}
-
-/// A refusal in silence that stands for the rest of a timer tick: a flood's next SYN gets the same
-/// answer without another look at anything it rests on. Value of `STANDING`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Standing {
-    /// The remote address, unmasked.
-    pub source: Addr,
-    /// The local address.
-    pub destination: Addr,
-    /// The timer tick it fell in (`jiffies`); 0 for one that does not stand.
-    pub tick: u64,
-    /// What the daemon had said last ([`Control::heartbeat_ns`]).
-    pub heartbeat_ns: u64,
-    /// How often sources of its bucket had come to hold less.
-    pub room: u32,
-    /// The bucket of `BOUNDS`.
-    pub bounds_bucket: u16,
-    /// The local port.
-    pub port: u16,
-    /// The counter row of its service, class and family.
-    pub row: u16,
-    /// The counter cell of the verdict.
-    pub cell: u16,
-    /// Refusals since, which the source's entry does not have yet.
-    pub more: u32,
-}
-
 const _: () = assert!(size_of::<SourceKey>() == 20);
-const _: () = assert!(size_of::<Standing>() == 64);
-const _: () = assert!(size_of::<Source>() == 40);
+const _: () = assert!(size_of::<Source>() == 48);
 const _: () = assert!(size_of::<Bounds>() == 16);
 const _: () = assert!(size_of::<Charge>() == 48);
 const _: () = assert!(size_of::<Reservation>() == 64);
@@ -235,6 +206,7 @@ pod!(
     Total,
     ResetBudget,
     Standing,
+    crate::living::LivingSums,
     crate::local::LocalBucket,
     crate::policy::Policy,
     crate::witness::DropKey,

@@ -2,7 +2,7 @@
 
 /// Version of the layout of pinned maps and of the meaning of their values.
 /// A daemon adopts pins only of its own version.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Sections of the object whose maps the programs address in place: a map's name begins with it, and its
 /// pin does not, since file names there have no dots.
@@ -11,6 +11,8 @@ pub const IN_PLACE: &str = ".bss.";
 pub const PORTS: &str = ".bss.PORTS";
 /// Which services have sources at their limit, a word each.
 pub const MARKED_SERVICES: &str = ".bss.MARKED_SERVICES";
+/// What a recount has found (`map::LivingSums`).
+pub const LIVING: &str = ".bss.LIVING";
 /// What the daemon says to the programs (`map::Control`).
 pub const CONTROL: &str = ".bss.CONTROL";
 

@@ -1,19 +1,19 @@
 //! Iterators that the daemon reads: `adopt` charges sockets from before,
-//! `rekey` charges sockets to whom a changed policy says, `recount` and `sources`
-//! write what there is, as records of `event.rs`.
+//! `rekey` charges sockets to whom a changed policy says, `recount` counts what
+//! there is, and `sources` writes it, as records of `event.rs`.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 use limiter_common::{
     addr::Addr,
-    event::{ChargeRecord, SourceRecord},
+    event::SourceRecord,
     map::{Charge, Source, SourceKey},
     policy::UNGUARDED,
 };
 use limiter_ebpf::seq::{self, Meta};
 
-use crate::{context, globals, rekey, sockets, sockets::Connection, store};
+use crate::{context, globals, recount, rekey, sockets, sockets::Connection, store};
 
 /// States without a connection of its own: `TCP_SYN_RECV`, `TCP_TIME_WAIT`,
 /// `TCP_CLOSE`, `TCP_LISTEN`, `TCP_NEW_SYN_RECV` (`include/net/tcp_states.h`).
@@ -96,7 +96,7 @@ pub fn rekey(ctx: *mut StorageContext) -> i32 {
     0
 }
 
-/// Writes every open connection.
+/// Counts every charged socket, and writes those of nobody.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub fn recount(ctx: *mut StorageContext) -> i32 {
@@ -105,13 +105,8 @@ pub fn recount(ctx: *mut StorageContext) -> i32 {
     if value.is_null() {
         return 0;
     }
-    // SAFETY: a live value of the storage map, as large as the map says.
-    let charge = unsafe { value.read_volatile() };
-    let Some(record) = ChargeRecord::of(&charge) else {
-        return 0;
-    };
     // SAFETY: a field of the context.
-    seq::write(context::read(unsafe { &raw const (*ctx).meta }), &record)
+    recount::run(context::read(unsafe { &raw const (*ctx).meta }), value)
 }
 
 /// Writes every known source.

@@ -10,8 +10,8 @@
 //! | `give_back` | `tp_btf/kfree_skb` | ends a reservation whose segment the kernel dropped |
 //! | `adopt` | `iter/tcp` | counts connections from before |
 //! | `rekey` | `iter/bpf_sk_storage_map` | charges connections to whom a changed policy says |
-//! | `recount` | `iter/bpf_sk_storage_map` | writes every charged socket to its reader |
-//! | `sources` | `iter/bpf_map_elem` | writes every known source to its reader |
+//! | `recount` | `iter/bpf_sk_storage_map` | counts every charged socket where its source is |
+//! | `sources` | `iter/bpf_map_elem` | writes every known source, and what was counted, to its reader |
 //! | `explain` | XDP, run by hand | says what `ingress` would say, and changes nothing |
 //! | `amend` | XDP, run by hand | removes idle sources, corrects drifted counts |
 #![no_std]
@@ -37,6 +37,7 @@ mod known;
 mod maps;
 mod netns;
 mod packet;
+mod recount;
 mod rekey;
 mod release;
 mod reservation;

@@ -12,8 +12,8 @@ use limiter_common::{
     event::Sample,
     local::LocalBucket,
     map::{
-        Bounds, Charge, ClassOf, Control, Counters, FailOpen, PortHints, Reservation, ResetBudget, Source,
-        SourceKey, Standing, Tick, Total,
+        Bounds, Charge, ClassOf, Control, Counters, FailOpen, LivingSums, PortHints, Reservation,
+        ResetBudget, Source, SourceKey, Standing, Tick, Total,
     },
     names,
     policy::Policy,
@@ -86,6 +86,12 @@ pub static AT_LIMIT: Array<u32, { names::AT_LIMIT_BUCKETS }> = Array::new();
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.MARKED_SERVICES")]
 pub static MARKED_SERVICES: InPlace<[u32; names::SERVICES]> = InPlace::zeroed();
+
+/// Living sockets by service and class, as the recount under way has found them, or the last one
+/// (`recount.rs`). Emptied by the daemon before each.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.LIVING")]
+pub static LIVING: InPlace<LivingSums> = InPlace::zeroed();
 
 /// What a CPU has found out in this timer tick (`tick.rs`). One CPU writes and reads its own.
 #[btf_map]

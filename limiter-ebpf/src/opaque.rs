@@ -38,6 +38,13 @@ pub fn bounded_class(class: u32) -> u32 {
     masked::<{ names::CLASSES as u64 - 1 }>(u64::from(class)) as u32
 }
 
+/// Returns the same cell of a service and class, in the same way: kernels such as 6.1 know no bound of
+/// two values that were joined by an `or`.
+#[inline(always)]
+pub fn bounded_cell(cell: u32) -> u32 {
+    masked::<{ (names::SERVICES * names::CLASSES) as u64 - 1 }>(u64::from(cell)) as u32
+}
+
 #[inline(always)]
 fn masked<const MASK: u64>(mut value: u64) -> u64 {
     // SAFETY: it changes a register, and nothing of what is in it but bits that no caller's value has.

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_update_elem};
 use limiter_common::{
-    map::{Source, SourceKey},
+    map::{Living, Source, SourceKey},
     word::{RESERVED_TO_OPEN, Word},
 };
 use limiter_ebpf::opaque;
@@ -53,6 +53,7 @@ pub fn create(key: &SourceKey) -> bool {
         over_limit_at_s: zero as u32,
         silent: zero as u32,
         brief: zero as u32,
+        living: Living { count: zero as u32, recount: zero as u16, class: zero as u16 },
     };
     known::add(hash);
     // SAFETY: key and value have the layout of the map's.
@@ -187,6 +188,18 @@ impl SourceRef {
         atomic::add_u32(unsafe { &raw mut (*self.at).silent }, u32::from(silent));
         // SAFETY: a field of the entry.
         atomic::add_u32(unsafe { &raw mut (*self.at).brief }, u32::from(brief));
+    }
+
+    /// Counts one living socket of a class, found by a recount; `is_tighter` says whether the limit of that
+    /// class is lower than that of another.
+    #[inline(always)]
+    pub fn count_living(&self, recount: u16, class: u16, is_tighter: impl FnOnce(u16) -> bool) {
+        // SAFETY: a field of the entry; no access happens here.
+        let at = unsafe { &raw mut (*self.at).living };
+        // SAFETY: a field of a live entry.
+        let living = unsafe { at.read_volatile() };
+        // SAFETY: as above, and nobody else writes it: there is one recount at a time.
+        unsafe { at.write_volatile(living.and_one(recount, class, is_tighter)) };
     }
 
     /// Returns how many connections were refused, or would have been.

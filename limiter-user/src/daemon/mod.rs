@@ -19,8 +19,7 @@
 //! | [`tick`] | what is done every second and every ten |
 //! | [`breaker`] | limits that refuse most sources, suspended |
 //! | [`canary`] | exempt addresses, asked for in the kernel |
-//! | `charged` | charges of living sockets, summed up |
-//! | [`recount`] | charges against counts, drift, windows |
+//! | [`recount`] | living sockets against counts, drift, windows |
 //! | [`recording`] | what the flight recorder is given |
 //! | [`refusals`] | samples of refusals, kept and followed |
 //! | [`check`] | what the next SYN would get, in sentences (`explain`) |
@@ -73,7 +72,6 @@ pub mod top;
 pub mod trial;
 pub mod usage;
 
-mod charged;
 mod conntrack;
 mod explain;
 mod network;

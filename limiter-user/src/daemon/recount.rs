@@ -1,4 +1,4 @@
-//! The recount: charges of living sockets against the counts of sources.
+//! The recount: living sockets against the counts of sources that they are charged to.
 //!
 //! The two are not read at one instant, so a connection that opens or closes in
 //! between makes them differ without anything being wrong. A difference is
@@ -13,7 +13,6 @@ use limiter_common::{
     policy::Policy,
 };
 
-use super::charged::Charged;
 use crate::{clock::Now, dataplane::Recount};
 
 /// Recounts that must agree on a source that did not move in between.
@@ -94,24 +93,22 @@ impl Recounts {
 
     /// Takes in a recount and returns the drift that it proves.
     pub fn take(&mut self, recount: Recount, now: Now) -> Vec<Drift> {
-        let Charged { mut by_source, in_total, by_class } = Charged::of(&recount.charges);
         let mut suspects = HashMap::new();
         let mut accepted = [0_u32; names::SERVICES];
         for SourceRecord { key, source, .. } in &recount.sources {
-            let charged = by_source.remove(key).unwrap_or_default();
-            self.compare(&mut suspects, *key, charged, source.word.open(), source.accepted);
+            self.compare(&mut suspects, *key, source.living.count, source.word.open(), source.accepted);
             let accepted = &mut accepted[key.service as usize % names::SERVICES];
             *accepted = accepted.wrapping_add(source.accepted);
         }
-        for (key, charged) in by_source {
+        for (key, charged) in times(&recount.strays) {
             self.compare(&mut suspects, key, charged, 0, 0);
         }
         for ((service, total), (charged, accepted)) in
-            (0..).zip(&recount.totals).zip(in_total.into_iter().zip(accepted))
+            (0..).zip(&recount.totals).zip(recount.living.in_total.into_iter().zip(accepted))
         {
             self.compare(&mut suspects, SourceKey::whole(service), charged, *total, accepted);
         }
-        for ((cell, open), charged) in (0..).zip(&recount.classes).zip(by_class) {
+        for ((cell, open), charged) in (0..).zip(&recount.classes).zip(recount.living.by_class) {
             let (service, class) = names::of_class_cell(cell);
             let open = u32::try_from(*open).unwrap_or(u32::MAX);
             let accepted = accepted[service as usize];
@@ -215,31 +212,37 @@ impl Recounts {
     #[must_use]
     pub fn summary(&self, policy: &Policy) -> Summary {
         let mut summary = Summary::default();
-        let mut open = HashMap::new();
         for record in self.sources() {
-            let connections = record.source.word.open();
-            if connections > 0 {
-                summary.sources_open[record.key.service as usize % names::SERVICES] += 1;
-                open.insert(record.key, connections);
-            }
-        }
-        for charge in &self.last.charges {
-            let limit = policy.limits_of(charge.key.service, u32::from(charge.class)).connections;
-            if limit == 0 {
+            let (service, open) = (record.key.service, record.source.word.open());
+            if open == 0 {
                 continue;
             }
-            let open = open.get(&charge.key).copied().unwrap_or_default();
-            let highest = &mut summary.limit_ratio_max[charge.key.service as usize % names::SERVICES];
-            *highest = highest.max(f64::from(open) / f64::from(limit));
+            summary.sources_open[service as usize % names::SERVICES] += 1;
+            let limit =
+                class_of_living(record).map_or(0, |class| policy.limits_of(service, class).connections);
+            if limit != 0 {
+                let highest = &mut summary.limit_ratio_max[service as usize % names::SERVICES];
+                *highest = highest.max(f64::from(open) / f64::from(limit));
+            }
         }
         summary
     }
+}
 
-    /// Returns the class that a source's connections were counted under.
-    #[must_use]
-    pub fn classes(&self) -> HashMap<SourceKey, u32> {
-        self.last.charges.iter().map(|charge| (charge.key, u32::from(charge.class))).collect()
+/// Returns the class that the connections of a source are counted under, if it has any: of several the one
+/// with the lowest limit.
+pub(super) fn class_of_living(record: &SourceRecord) -> Option<u32> {
+    let living = record.source.living;
+    (living.count > 0).then_some(u32::from(living.class))
+}
+
+/// Returns how often each key comes.
+fn times(keys: &[SourceKey]) -> HashMap<SourceKey, u32> {
+    let mut times = HashMap::new();
+    for key in keys {
+        *times.entry(*key).or_default() += 1;
     }
+    times
 }
 
 impl Suspect {
@@ -259,8 +262,7 @@ mod tests {
     use std::net::IpAddr;
 
     use limiter_common::{
-        event::ChargeRecord,
-        map::Source,
+        map::{Living, LivingSums, Source},
         word::{ONE_OPEN, Word},
     };
 
@@ -273,16 +275,11 @@ mod tests {
     }
 
     /// A recount of one source with `charged` living sockets, of which it counts `open`.
-    fn recount(charged: usize, open: u64, accepted: u32) -> Recount {
+    fn recount(charged: u32, open: u64, accepted: u32) -> Recount {
         let word = Word(Word::idle(key().hash(0)).0 + open * ONE_OPEN);
-        let source = Source { word, accepted, ..Source::default() };
-        let charge = ChargeRecord { key: key(), class: 0, in_total: 0 };
-        Recount {
-            charges: vec![charge; charged],
-            sources: vec![SourceRecord { key: key(), pad: 0, source }],
-            totals: vec![],
-            classes: vec![],
-        }
+        let living = Living { count: charged, ..Living::default() };
+        let source = Source { word, accepted, living, ..Source::default() };
+        Recount { sources: vec![SourceRecord { key: key(), pad: 0, source }], ..Recount::default() }
     }
 
     /// One recount that differs proves nothing; a second that agrees does, once.
@@ -315,11 +312,11 @@ mod tests {
         assert_eq!(recounts.take(recount(4, 5, 99), START.plus_s(99)).len(), 1);
     }
 
-    /// Charges whose source has no entry are drift too.
+    /// Sockets whose source has no entry are drift too.
     #[test]
     fn a_missing_entry_is_drift() {
         let mut recounts = Recounts::default();
-        let without = || Recount { sources: vec![], ..recount(2, 0, 0) };
+        let without = || Recount { strays: vec![key(); 2], ..Recount::default() };
         assert_eq!(recounts.take(without(), START), vec![]);
         assert_eq!(recounts.take(without(), START.plus_s(10)), vec![Drift { key: key(), delta: 2 }]);
     }
@@ -343,20 +340,20 @@ mod tests {
         assert_eq!((recounts.since(&recounts.sources()[0]), recounts.window_s()), ((3, 0), 1));
     }
 
-    /// The total of a service drifts like the count of a source, from the charges that are in it;
+    /// The total of a service drifts like the count of a source, from the sockets that are in it;
     /// while the service is busy it takes longer still.
     #[test]
     fn totals_drift_too() {
         let with_total = |total, accepted| {
-            let mut recount = recount(3, 3, accepted);
-            recount.charges[0].in_total = 1;
-            Recount { totals: vec![0, total], ..recount }
+            let mut living = LivingSums::default();
+            living.in_total[1] = 1;
+            Recount { totals: vec![0, total], living, ..recount(3, 3, accepted) }
         };
         let mut recounts = Recounts::default();
         assert_eq!(recounts.take(with_total(4, 9), START), vec![]);
         let drift = Drift { key: SourceKey::whole(1), delta: -3 };
         assert_eq!(recounts.take(with_total(4, 9), START.plus_s(10)), vec![drift]);
-        assert_eq!(recounts.take(with_total(1, 9), START.plus_s(20)), vec![], "one charge is in it");
+        assert_eq!(recounts.take(with_total(1, 9), START.plus_s(20)), vec![], "one socket is in it");
         assert_eq!(recounts.drift()[1], 3);
         for n in 1..AGREEING_ON_A_BUSY_TOTAL {
             assert_eq!(recounts.take(with_total(2, n), START.plus_s(30)), vec![], "recount {n}");
@@ -364,15 +361,15 @@ mod tests {
         assert_eq!(recounts.take(with_total(2, 99), START.plus_s(30)).len(), 1);
     }
 
-    /// So does the count of a class, from the charges of that class.
+    /// So does the count of a class, from the sockets of that class.
     #[test]
     fn classes_drift_too() {
         let with_class = |open| {
             let mut classes = vec![0; names::SERVICES * names::CLASSES];
             classes[names::class_cell(1, 4) as usize] = open;
-            let mut recount = Recount { classes, ..recount(2, 2, 9) };
-            recount.charges.iter_mut().for_each(|charge| charge.class = 4);
-            recount
+            let mut living = LivingSums::default();
+            living.by_class[names::class_cell(1, 4) as usize] = 2;
+            Recount { living, classes, ..recount(2, 2, 9) }
         };
         let mut recounts = Recounts::default();
         assert_eq!(recounts.take(with_class(5), START), vec![]);

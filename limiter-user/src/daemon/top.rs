@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-use super::Daemon;
+use super::{Daemon, recount::class_of_living};
 
 /// Sources shown where nobody says how many.
 const SHOWN: usize = 20;
@@ -48,13 +48,9 @@ impl Daemon {
             .collect();
         found.sort_by_key(|(most, record)| (Reverse(*most), record.key));
         let total = found.len();
-        let classes = self.recounts.classes();
         let shown = found.into_iter().take(query.limit.unwrap_or(SHOWN).min(SHOWN_MAX));
         let sources = shown
-            .map(|(_, record)| TopSource {
-                silent: silent_of(&record.key),
-                ..self.top_source(record, classes.get(&record.key).copied())
-            })
+            .map(|(_, record)| TopSource { silent: silent_of(&record.key), ..self.top_source(record) })
             .collect();
         Ok(Top { sources, total, window_s: self.recounts.window_s(), at_ms: now.unix_ms })
     }
@@ -78,10 +74,10 @@ impl Daemon {
         }
     }
 
-    /// Returns a source as people see it; `class` is what its connections were counted under.
-    fn top_source(&self, record: &SourceRecord, class: Option<u32>) -> TopSource {
+    /// Returns a source as people see it, in the class that its connections are counted under.
+    fn top_source(&self, record: &SourceRecord) -> TopSource {
         let key = record.key;
-        let class = class.unwrap_or_else(|| {
+        let class = class_of_living(record).unwrap_or_else(|| {
             self.table.winner(IpAddr::from(key.addr), key.service).map_or(0, |rule| rule.class)
         });
         let limit = self.compiled.policy.limits_of(key.service, class).connections;

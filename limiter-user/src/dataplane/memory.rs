@@ -12,7 +12,7 @@ use std::{
 
 use limiter_common::{
     addr::Addr,
-    event::{ChargeRecord, Explanation, Sample, SourceRecord},
+    event::{Explanation, Sample, SourceRecord},
     map::{Counters, FailOpen, Source, SourceKey},
     names,
     policy::UNGUARDED,
@@ -114,15 +114,10 @@ impl Dataplane for Memory {
         let idle = |source: &Source| {
             source.word.is_idle() && u64::from(source.accepted_at_s) + u64::from(idle_s) < now_s
         };
-        let sources = world.records();
+        let (sources, strays, living) = (world.counted(), world.strays(), world.living());
         world.sources.retain(|_, source| !idle(source));
         let totals = (0_u32..).take(names::SERVICES).map(|service| world.total(service)).collect();
-        Ok(Recount {
-            charges: world.charges.iter().filter_map(ChargeRecord::of).collect(),
-            sources,
-            totals,
-            classes: world.connections(),
-        })
+        Ok(Recount { sources, strays, living, totals, classes: world.connections() })
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {

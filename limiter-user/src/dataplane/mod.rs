@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use limiter_common::{
     addr::Addr,
-    event::{ChargeRecord, Explanation, Sample, SourceRecord},
-    map::{Counters, FailOpen, SourceKey},
+    event::{Explanation, Sample, SourceRecord},
+    map::{Counters, FailOpen, LivingSums, SourceKey},
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +60,12 @@ pub struct CounterRow {
 /// What one look at all open connections found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recount {
-    /// Every open connection.
-    pub charges: Vec<ChargeRecord>,
-    /// Every source with an entry, idle ones included.
+    /// Every source with an entry, idle ones included, and its living sockets as this recount found them.
     pub sources: Vec<SourceRecord>,
+    /// Whom living sockets are charged to that has no entry, once for each of them.
+    pub strays: Vec<SourceKey>,
+    /// Living sockets of all.
+    pub living: LivingSums,
     /// The service totals as the packet path has them, by service id.
     pub totals: Vec<u32>,
     /// Open connections by class as the packet path has them, by [`class_cell`](limiter_common::names::class_cell).

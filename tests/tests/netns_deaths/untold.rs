@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use aya::maps::{HashMap, Map, MapData};
+use limiter_common::map::{Source, SourceKey};
 use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::server::Server;
@@ -81,4 +83,30 @@ fn recounts_find_what_nobody_tells() {
     let drift = daemon.count("limiter_recount_drift_total", &[("service", "smtp")]);
     assert_eq!(drift, 3 * SOME as u64, "the source, the service and the class");
     assert_eq!(daemon.ctl_json(&["top"])["total"], 0);
+}
+
+/// Sockets whose source has lost its entry are drift as well, one for each.
+#[test]
+fn recounts_find_sockets_without_a_source() {
+    require!(host::BED, DAEMON);
+    let bed = Bed::new();
+    let daemon = Daemon::start(&bed.server, CONFIG);
+    let address = v4(bed.client());
+    let server = Server::plan(address).listen(&bed.server);
+    let burst = connect(&bed, address, SOME);
+    server.wait_held(SOME, PATIENCE);
+    assert_recounts_agree(&daemon);
+
+    let sources = MapData::from_pin(daemon.layout().join("maps/SOURCES")).expect("the map is pinned");
+    let mut sources: HashMap<_, SourceKey, Source> =
+        HashMap::try_from(Map::HashMap(sources)).expect("a hash table");
+    let key = sources.keys().next().expect("there is a source").expect("the map can be read");
+    sources.remove(&key).expect("the entry is there");
+    daemon.recount(2);
+    let drift = daemon.count("limiter_recount_drift_total", &[("service", "smtp")]);
+    // Nothing can be corrected, so two more recounts of the daemon's own find the same again.
+    assert!(drift > 0 && drift.is_multiple_of(SOME as u64), "{drift}: its sockets, not the class");
+    drop(burst);
+    server.close(SOME);
+    wait_open(&daemon, 0, "counts of the class do not hang on the source");
 }

@@ -31,6 +31,7 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/netns.rs", "cookie of a socket's namespace"),
     ("limiter-ebpf/src/opaque.rs", "an instruction that hides a value from the compiler"),
     ("limiter-ebpf/src/packet.rs", "the only place where an offset becomes a pointer"),
+    ("limiter-ebpf/src/recount.rs", "socket storage, fields of values in place"),
     ("limiter-ebpf/src/rekey.rs", "socket storage, a function of its own to the verifier takes a pointer"),
     ("limiter-ebpf/src/release.rs", "socket storage"),
     ("limiter-ebpf/src/reservation.rs", "a value of a per-CPU map, shared with softirqs"),

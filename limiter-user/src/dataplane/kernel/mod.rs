@@ -25,7 +25,7 @@ use std::{net::IpAddr, os::fd::BorrowedFd};
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 use limiter_common::{
     addr::Addr,
-    event::{Amendment, ChargeRecord, Explanation, Sample, SourceRecord},
+    event::{Amendment, Explanation, Sample, SourceRecord},
     map::{FailOpen, SourceKey},
 };
 use zerocopy::{FromBytes, IntoBytes as _};
@@ -135,7 +135,7 @@ impl Running {
 
     /// Charges open connections to whom the policy in force says.
     fn rekey(&self) -> Result<(), DataplaneError> {
-        let nothing: Vec<ChargeRecord> = self.records("rekey", self.tables.charges())?;
+        let nothing: Vec<SourceKey> = self.records("rekey", self.tables.charges())?;
         debug_assert!(nothing.is_empty(), "the program writes nothing");
         Ok(())
     }
@@ -168,14 +168,24 @@ impl Running {
         Ok(())
     }
 
-    fn recount(&self, idle_s: u32) -> Result<Recount, DataplaneError> {
-        let sources = self.sources()?;
-        let charges: Vec<ChargeRecord> = self.records("recount", self.tables.charges())?;
+    fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError> {
+        let number = self.tables.begin_recount()?;
+        let strays = self.records("recount", self.tables.charges())?;
+        let mut sources = self.sources()?;
+        for record in &mut sources {
+            record.source.living = record.source.living.in_recount(number);
+        }
         let now = Now::read();
         let idle = sources.iter().filter(|record| is_idle(record, idle_s, now));
         let removals: Vec<_> = idle.map(|record| Amendment { key: record.key, delta: 0 }).collect();
         self.amend(&removals)?;
-        Ok(Recount { charges, sources, totals: self.tables.totals()?, classes: self.tables.connections()? })
+        Ok(Recount {
+            sources,
+            strays,
+            living: self.tables.living()?,
+            totals: self.tables.totals()?,
+            classes: self.tables.connections()?,
+        })
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {
@@ -235,7 +245,7 @@ impl Dataplane for Kernel {
     }
 
     fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError> {
-        self.running.as_ref().map_or_else(|| Ok(Recount::default()), |running| running.recount(idle_s))
+        self.running.as_mut().map_or_else(|| Ok(Recount::default()), |running| running.recount(idle_s))
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {

@@ -17,7 +17,7 @@ use limiter_common::{
     addr::{Addr, Family},
     cell::CELLS,
     event::Sample,
-    map::{ClassOf, Control, Counters, FailOpen, PortHints, Total},
+    map::{ClassOf, Control, Counters, FailOpen, Living, LivingSums, PortHints, Total},
     names,
     policy::Policy,
 };
@@ -52,6 +52,7 @@ pub(super) struct Tables {
     fail_opens: PerCpuArray<MapData, u64>,
     control: Array<MapData, Control>,
     said: Control,
+    living: Array<MapData, LivingSums>,
     samples: RingBuf<MapData>,
     sources: MapData,
     charges: MapData,
@@ -90,6 +91,7 @@ impl Tables {
             fail_opens: take(ebpf, "FAIL_OPENS")?,
             control: take(ebpf, names::CONTROL)?,
             said: Control::default(),
+            living: take(ebpf, names::LIVING)?,
             samples: take(ebpf, "SAMPLES")?,
             sources: take_untyped(ebpf, "SOURCES")?,
             charges: take_untyped(ebpf, "CHARGES")?,
@@ -151,7 +153,8 @@ impl Tables {
         self.slots.in_use = slots;
         self.guarded = guarded;
         // A heartbeat as well: with it ends what was refused by the policy before and stands.
-        self.set_control(Control { heartbeat_ns: Now::read().monotonic_ns, fallback_at_ns: at_ns })?;
+        let heartbeat_ns = Now::read().monotonic_ns;
+        self.set_control(Control { heartbeat_ns, fallback_at_ns: at_ns, ..self.said })?;
         self.set_ports(&self.guarded.clone())
     }
 
@@ -218,6 +221,19 @@ impl Tables {
     pub(super) fn totals(&self) -> Owned<Vec<u32>> {
         let held = |total: Result<Total, _>| total.map(|total| total.word.held());
         self.totals.iter().map(held).collect::<Result<_, _>>().map_err(failed("TOTALS", "reading"))
+    }
+
+    /// Begins a recount; returns its number, as entries of sources have it.
+    pub(super) fn begin_recount(&mut self) -> Owned<u16> {
+        self.living.set(0, LivingSums::default(), 0).map_err(failed("LIVING", "emptying"))?;
+        let recount = self.said.recount.wrapping_add(1);
+        self.set_control(Control { recount, ..self.said })?;
+        Ok(Living::number(recount))
+    }
+
+    /// Returns what the last recount found.
+    pub(super) fn living(&self) -> Owned<LivingSums> {
+        self.living.get(&0, 0).map_err(failed("LIVING", "reading"))
     }
 
     /// Returns the doubts of all CPUs.

@@ -8,7 +8,7 @@ use limiter_common::{
     decide::{Known, judge},
     event::{Sample, SourceRecord},
     gcra,
-    map::{Charge, Source, SourceKey},
+    map::{Charge, Living, LivingSums, Source, SourceKey},
     names,
     policy::{CLASS_DEFAULT, UNGUARDED},
     verdict::{PassReason, Point, Verdict},
@@ -89,6 +89,45 @@ impl World {
 
     pub(super) fn records(&self) -> Vec<SourceRecord> {
         self.sources.iter().map(|(key, source)| SourceRecord { key: *key, pad: 0, source: *source }).collect()
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Charge> {
+        self.charges.iter().filter(|charge| charge.is_open())
+    }
+
+    /// Returns sources with their living sockets, as a recount does.
+    pub(super) fn counted(&self) -> Vec<SourceRecord> {
+        let mut records = self.records();
+        for record in &mut records {
+            let limit = |class: u16| {
+                self.policy()
+                    .map(|compiled| compiled.policy.limits_of(record.key.service, u32::from(class)))
+                    .map_or(0, |limits| limits.connections)
+                    .wrapping_sub(1)
+            };
+            let of_it = self.open().filter(|charge| charge.key == record.key);
+            record.source.living = of_it.fold(Living::default(), |living, charge| {
+                living.and_one(0, charge.class, |other| limit(charge.class) < limit(other))
+            });
+        }
+        records
+    }
+
+    /// Returns whom sockets are charged to that has no entry.
+    pub(super) fn strays(&self) -> Vec<SourceKey> {
+        self.open().map(|charge| charge.key).filter(|key| !self.sources.contains_key(key)).collect()
+    }
+
+    /// Returns living sockets by service and class.
+    pub(super) fn living(&self) -> LivingSums {
+        let mut sums = LivingSums::default();
+        for charge in self.open() {
+            let service = charge.key.service;
+            sums.by_class[names::class_cell(service, u32::from(charge.class)) as usize] += 1;
+            sums.in_total[service as usize % names::SERVICES] +=
+                u32::from(charge.state & Charge::IN_TOTAL != 0);
+        }
+        sums
     }
 
     pub(super) fn total(&self, service: u32) -> u32 {
