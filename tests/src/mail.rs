@@ -78,7 +78,14 @@ impl Postfix {
     #[must_use]
     #[track_caller]
     pub fn start(namespace: &Namespace, settings: &[(&str, &str)]) -> Self {
-        let directory = TempDir::with_prefix("limiter-postfix-").expect("creating a directory");
+        Self::start_in(&std::env::temp_dir(), namespace, settings)
+    }
+
+    /// Does the same with its queue below `base`.
+    #[must_use]
+    #[track_caller]
+    pub fn start_in(base: &Path, namespace: &Namespace, settings: &[(&str, &str)]) -> Self {
+        let directory = TempDir::with_prefix_in("limiter-postfix-", base).expect("creating a directory");
         let path = directory.path();
         // Its processes run as another user and have to pass.
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("opening the directory");
