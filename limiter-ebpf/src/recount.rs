@@ -7,7 +7,6 @@
 use limiter_common::{
     map::{Charge, Living},
     names,
-    policy::Policy,
 };
 use limiter_ebpf::{
     opaque::{bounded_cell, bounded_class},
@@ -24,12 +23,10 @@ pub fn run(meta: *mut Meta, storage: *mut Charge) -> i32 {
     if !charge.is_open() {
         return 0;
     }
-    let Some(policy) = store::policy() else { return 0 };
     let class = bounded_class(u32::from(charge.class));
     match source::find(&charge.key) {
         Some(source) => source.count_living(number(), class as u16, |other| {
-            connections(policy, charge.key.service, class)
-                < connections(policy, charge.key.service, u32::from(other))
+            is_tighter(charge.key.service, class, u32::from(other))
         }),
         None if seq::write(meta, &charge.key) != 0 => return 1,
         None => {}
@@ -46,10 +43,12 @@ pub fn run(meta: *mut Meta, storage: *mut Charge) -> i32 {
     0
 }
 
-/// The limit of a class; none is the highest.
+/// Returns whether the limit of a class is below that of another; none is the highest.
 #[inline(always)]
-fn connections(policy: &Policy, service: u32, class: u32) -> u32 {
-    policy.limits_of(service, class).connections.wrapping_sub(1)
+fn is_tighter(service: u32, class: u32, other: u32) -> bool {
+    let Some(policy) = store::policy() else { return false };
+    let connections = |class| policy.limits_of(service, class).connections.wrapping_sub(1);
+    connections(class) < connections(other)
 }
 
 /// The number of the recount, as entries have it.
