@@ -9,6 +9,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use clap::{ValueEnum as _, builder::PossibleValue};
 use hyper::StatusCode;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -192,13 +193,8 @@ impl View<'_, '_> {
     /// Says when it was, and what is shown.
     fn head(&self, top: &Top) -> String {
         let at = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(top.at_ms));
-        let by = match self.by {
-            TopBy::Open => "open",
-            TopBy::New => "new",
-            TopBy::Refused => "refused",
-            TopBy::Silent => "silent",
-        };
-        format!("{at}  sources by {by}")
+        let by = self.by.to_possible_value();
+        format!("{at}  sources by {}", by.as_ref().map_or("", PossibleValue::get_name))
     }
 }
 
