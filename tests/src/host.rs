@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
 use nix::unistd::{Pid, Uid};
+
+use crate::wait;
 
 /// Something a test cannot do without.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +153,9 @@ pub fn cgroup2_root() -> Option<PathBuf> {
     fields.find_map(|mut f| (f.clone().nth(2) == Some("cgroup2")).then(|| f.nth(1).map(PathBuf::from))?)
 }
 
+/// How long the last processes of a group may take to end.
+const EMPTY_TIME: Duration = Duration::from_secs(5);
+
 /// A control group of our own; removed when dropped, once it is empty.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -207,7 +213,15 @@ impl Drop for Inside {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir(&self.path) {
+        let mut error = None;
+        let removed = wait::until_some(EMPTY_TIME, || match fs::remove_dir(&self.path) {
+            Ok(()) => Some(()),
+            Err(e) => {
+                error = Some(e);
+                None
+            }
+        });
+        if let (None, Some(e)) = (removed, error) {
             eprintln!("removing {}: {e}", self.path.display());
         }
     }
