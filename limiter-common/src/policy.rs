@@ -72,6 +72,15 @@ impl Policy {
         &self.limits[service as usize & (names::SERVICES - 1)][class as usize & (names::CLASSES - 1)]
     }
 
+    /// Returns whether a class has a lower limit on open connections than another; none is the highest.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tighter(&self, service: u32, class: u32, other: u32) -> bool {
+        // One less, so that no limit, which is 0, is the most.
+        self.limits_of(service, class).connections.wrapping_sub(1)
+            < self.limits_of(service, other).connections.wrapping_sub(1)
+    }
+
     /// Returns the address that a connection from `addr` is charged to.
     #[inline(always)]
     #[must_use]
@@ -92,5 +101,25 @@ impl Policy {
     #[must_use]
     pub const fn counts_in_total(&self, service: u32, class: u32) -> bool {
         class != CLASS_LOCAL || self.service(service).has(Service::COUNT_LOCAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+    use crate::gcra::Quota;
+
+    /// A lower limit is tighter, and no limit is looser than any.
+    #[test]
+    fn no_limit_is_the_loosest() {
+        let mut policy = Policy::new_zeroed();
+        for (class, connections) in [(3, 20), (4, 5), (5, 0)] {
+            policy.limits[1][class] = Limits::limited(connections, Quota::NONE);
+        }
+        let tighter = |class, other| policy.is_tighter(1, class, other);
+        assert!(tighter(4, 3) && tighter(3, 5) && tighter(4, 5));
+        assert!(!tighter(3, 4) && !tighter(5, 3) && !tighter(5, 5) && !tighter(4, 4));
     }
 }

@@ -74,10 +74,11 @@ pub fn total_of(service: u32) -> u32 {
     store::total(service).map_or(0, |word| Word(atomic::load(word)).held())
 }
 
-/// Returns the ceiling that stands against a class in a service; 0 for none.
+/// Returns the ceiling that stands against a class in a service; 0 for none, as for who is exempt.
 #[inline(always)]
 pub fn ceiling_of(policy: &Policy, service: u32, class: u32) -> u32 {
-    if policy.counts_in_total(service, class) { policy.service(service).ceiling } else { 0 }
+    let is_limited = policy.limits_of(service, class).treatment() == Treatment::Limited;
+    if is_limited && policy.counts_in_total(service, class) { policy.service(service).ceiling } else { 0 }
 }
 
 /// Returns the verdict on what the limits of a service speak against.

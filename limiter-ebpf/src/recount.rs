@@ -26,7 +26,8 @@ pub fn run(meta: *mut Meta, storage: *mut Charge) -> i32 {
     let class = bounded_class(u32::from(charge.class));
     match source::find(&charge.key) {
         Some(source) => source.count_living(number(), class as u16, |other| {
-            is_tighter(charge.key.service, class, u32::from(other))
+            store::policy()
+                .is_some_and(|policy| policy.is_tighter(charge.key.service, class, u32::from(other)))
         }),
         None if seq::write(meta, &charge.key) != 0 => return 1,
         None => {}
@@ -41,14 +42,6 @@ pub fn run(meta: *mut Meta, storage: *mut Charge) -> i32 {
         count(in_total.cast(), charge.key.service & (names::SERVICES as u32 - 1));
     }
     0
-}
-
-/// Returns whether the limit of a class is below that of another; none is the highest.
-#[inline(always)]
-fn is_tighter(service: u32, class: u32, other: u32) -> bool {
-    let Some(policy) = store::policy() else { return false };
-    let connections = |class| policy.limits_of(service, class).connections.wrapping_sub(1);
-    connections(class) < connections(other)
 }
 
 /// The number of the recount, as entries have it.

@@ -44,7 +44,7 @@ impl<'a> Attempt<'a> {
     /// that passes, what it really does passes too. The SYN quota asks whether there is a source.
     #[inline(always)]
     pub fn passes_at_a_glance(&self) -> Option<PassReason> {
-        // Where the service is full nothing passes but what is exempt: no bound is worth its load.
+        // Where the service is full nothing limited passes: no bound is worth its load.
         let total = self.total();
         let is_full = self.ceiling != 0 && total >= self.ceiling;
         if is_full || self.policy.service(self.key.service).syn_quota.is_some() {

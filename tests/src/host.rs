@@ -5,7 +5,7 @@
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -214,14 +214,16 @@ impl Drop for Inside {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let mut error = None;
-        let removed = wait::until_some(EMPTY_TIME, || match fs::remove_dir(&self.path) {
+        wait::until_some(EMPTY_TIME, || match fs::remove_dir(&self.path) {
             Ok(()) => Some(()),
             Err(e) => {
+                let is_busy = e.kind() == io::ErrorKind::ResourceBusy;
                 error = Some(e);
-                None
+                // Nothing else gets better by waiting.
+                (!is_busy).then_some(())
             }
         });
-        if let (None, Some(e)) = (removed, error) {
+        if let Some(e) = error.filter(|_| self.path.exists()) {
             eprintln!("removing {}: {e}", self.path.display());
         }
     }

@@ -93,14 +93,17 @@ impl Recounts {
 
     /// Takes in a recount and returns the drift that it proves.
     pub fn take(&mut self, recount: Recount, now: Now) -> Vec<Drift> {
+        // An entry may have been made since its sockets were counted.
+        let mut strays = times(&recount.strays);
         let mut suspects = HashMap::new();
         let mut accepted = [0_u32; names::SERVICES];
         for SourceRecord { key, source, .. } in &recount.sources {
-            self.compare(&mut suspects, *key, source.living.count, source.word.open(), source.accepted);
+            let charged = source.living.count + strays.remove(key).unwrap_or_default();
+            self.compare(&mut suspects, *key, charged, source.word.open(), source.accepted);
             let accepted = &mut accepted[key.service as usize % names::SERVICES];
             *accepted = accepted.wrapping_add(source.accepted);
         }
-        for (key, charged) in times(&recount.strays) {
+        for (key, charged) in strays {
             self.compare(&mut suspects, key, charged, 0, 0);
         }
         for ((service, total), (charged, accepted)) in

@@ -44,7 +44,7 @@ impl Generation {
     /// Reads the record of pinned maps.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let record: Record =
-            pins::read_only_element(path).with_context(|| format!("map {GENERATION} cannot be read"))?;
+            pins::read_single(path).with_context(|| format!("map {GENERATION} cannot be read"))?;
         let text = record.split(|byte| *byte == 0).next().unwrap_or_default();
         serde_json::from_slice(text).with_context(|| format!("map {GENERATION} is damaged"))
     }

@@ -171,6 +171,9 @@ impl Running {
     fn recount(&mut self, idle_s: u32) -> Result<Recount, DataplaneError> {
         let number = self.tables.begin_recount()?;
         let strays = self.records("recount", self.tables.charges())?;
+        // What is compared is read at one time, as far as that goes.
+        let living = self.tables.living()?;
+        let (totals, classes) = (self.tables.totals()?, self.tables.connections()?);
         let mut sources = self.sources()?;
         for record in &mut sources {
             record.source.living = record.source.living.in_recount(number);
@@ -179,13 +182,7 @@ impl Running {
         let idle = sources.iter().filter(|record| is_idle(record, idle_s, now));
         let removals: Vec<_> = idle.map(|record| Amendment { key: record.key, delta: 0 }).collect();
         self.amend(&removals)?;
-        Ok(Recount {
-            sources,
-            strays,
-            living: self.tables.living()?,
-            totals: self.tables.totals()?,
-            classes: self.tables.connections()?,
-        })
+        Ok(Recount { sources, strays, living, totals, classes })
     }
 
     fn sources(&self) -> Result<Vec<SourceRecord>, DataplaneError> {

@@ -220,7 +220,7 @@ pub fn orphans(pin_dir: &Path) -> Vec<String> {
 }
 
 /// Reads a pinned array of one element.
-pub(super) fn read_only_element<T: Pod>(path: &Path) -> Result<T, MapError> {
+pub(super) fn read_single<T: Pod>(path: &Path) -> Result<T, MapError> {
     Array::<_, T>::try_from(Map::Array(MapData::from_pin(path)?))?.get(&0, 0)
 }
 

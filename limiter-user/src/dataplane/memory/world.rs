@@ -99,15 +99,14 @@ impl World {
     pub(super) fn counted(&self) -> Vec<SourceRecord> {
         let mut records = self.records();
         for record in &mut records {
-            let limit = |class: u16| {
-                self.policy()
-                    .map(|compiled| compiled.policy.limits_of(record.key.service, u32::from(class)))
-                    .map_or(0, |limits| limits.connections)
-                    .wrapping_sub(1)
+            let is_tighter = |class: u16, other: u16| {
+                self.policy().is_some_and(|compiled| {
+                    compiled.policy.is_tighter(record.key.service, class.into(), other.into())
+                })
             };
             let of_it = self.open().filter(|charge| charge.key == record.key);
             record.source.living = of_it.fold(Living::default(), |living, charge| {
-                living.and_one(0, charge.class, |other| limit(charge.class) < limit(other))
+                living.and_one(0, charge.class, |other| is_tighter(charge.class, other))
             });
         }
         records
