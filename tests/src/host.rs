@@ -213,18 +213,15 @@ impl Drop for Inside {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let mut error = None;
-        wait::until_some(EMPTY_TIME, || match fs::remove_dir(&self.path) {
-            Ok(()) => Some(()),
-            Err(e) => {
-                let is_busy = e.kind() == io::ErrorKind::ResourceBusy;
-                error = Some(e);
-                // Nothing else gets better by waiting.
-                (!is_busy).then_some(())
-            }
+        // Nothing but a group that is busy gets better by waiting.
+        let done = wait::until_some(EMPTY_TIME, || match fs::remove_dir(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => None,
+            done => Some(done),
         });
-        if let Some(e) = error.filter(|_| self.path.exists()) {
-            eprintln!("removing {}: {e}", self.path.display());
+        match done {
+            Some(Ok(())) => {}
+            Some(Err(e)) => eprintln!("removing {}: {e}", self.path.display()),
+            None => eprintln!("removing {}: it has processes", self.path.display()),
         }
     }
 }

@@ -58,17 +58,26 @@ pub fn known_sources(daemon: &Daemon<'_>) -> f64 {
     (ratio * f64::from(SOURCES)).round()
 }
 
+/// The map of sources.
+#[track_caller]
+#[must_use]
+pub fn sources(daemon: &Daemon<'_>) -> aya::maps::HashMap<MapData, SourceKey, Source> {
+    Map::HashMap(pinned(daemon, "SOURCES")).try_into().expect("a hash table")
+}
+
+#[track_caller]
+fn pinned(daemon: &Daemon<'_>, name: &str) -> MapData {
+    MapData::from_pin(daemon.layout().join("maps").join(name)).expect("the map is pinned")
+}
+
 /// Panics unless the buckets in front of the map of sources say what is in it: how many sources there are
 /// (one that is not counted would have no entry to XDP and the gate), what they hold together (who holds
 /// more than that would pass XDP at its limit), and how late their arrival times are at most.
 #[track_caller]
 pub fn assert_buckets_agree(daemon: &Daemon<'_>) {
-    let maps = daemon.layout().join("maps");
-    let open = |name: &str| MapData::from_pin(maps.join(name)).expect("the map is pinned");
-    let known = Array::<_, u32>::try_from(Map::Array(open("KNOWN"))).expect("an array");
-    let bounds = Array::<_, Bounds>::try_from(Map::Array(open("BOUNDS"))).expect("an array");
-    let sources = aya::maps::HashMap::<_, SourceKey, Source>::try_from(Map::HashMap(open("SOURCES")));
-    let sources = sources.expect("a hash table");
+    let known = Array::<_, u32>::try_from(Map::Array(pinned(daemon, "KNOWN"))).expect("an array");
+    let bounds = Array::<_, Bounds>::try_from(Map::Array(pinned(daemon, "BOUNDS"))).expect("an array");
+    let sources = sources(daemon);
     let by_bucket = || {
         let counts = known.iter().flat_map(|word| word.expect("reading a count").to_ne_bytes());
         let bounds: Vec<_> = bounds.iter().map(|bounds| bounds.expect("reading bounds")).collect();

@@ -5,13 +5,11 @@
 
 use std::fs;
 
-use aya::maps::{HashMap, Map, MapData};
-use limiter_common::map::{Source, SourceKey};
 use limiter_tests::client::{Burst, Target};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::server::Server;
 use limiter_tests::veth::Bed;
-use limiter_tests::{host, require, wait};
+use limiter_tests::{host, map_memory, require, wait};
 
 use super::{
     CONFIG, PATIENCE, SOME, assert_recounts_agree, connect, reset_some, v4, v6, wait_open, wait_state,
@@ -97,9 +95,7 @@ fn recounts_find_sockets_without_a_source() {
     server.wait_held(SOME, PATIENCE);
     assert_recounts_agree(&daemon);
 
-    let sources = MapData::from_pin(daemon.layout().join("maps/SOURCES")).expect("the map is pinned");
-    let mut sources: HashMap<_, SourceKey, Source> =
-        HashMap::try_from(Map::HashMap(sources)).expect("a hash table");
+    let mut sources = map_memory::sources(&daemon);
     let key = sources.keys().next().expect("there is a source").expect("the map can be read");
     sources.remove(&key).expect("the entry is there");
     daemon.recount(2);

@@ -42,13 +42,8 @@ impl InPlace {
 
 fn keep<'a, T: Pod>(loader: &mut EbpfLoader<'a>, section: &'a str, value: Option<&'a T>) {
     if let Some(value) = value {
-        loader.override_global(symbol(section), value, true);
+        loader.override_global(pins::symbol(section), value, true);
     }
-}
-
-/// Returns the symbol that is in a section.
-fn symbol(section: &str) -> &str {
-    section.strip_prefix(names::IN_PLACE).unwrap_or(section)
 }
 
 fn pinned<T: Pod>(pins: &Pins, name: &'static str) -> Result<Option<Box<T>>, DataplaneError> {
@@ -56,5 +51,5 @@ fn pinned<T: Pod>(pins: &Pins, name: &'static str) -> Result<Option<Box<T>>, Dat
     if !path.exists() {
         return Ok(None);
     }
-    pins::read_single(&path).map(|value| Some(Box::new(value))).map_err(failed(symbol(name), "reading"))
+    pins::read_single(&path).map(|value| Some(Box::new(value))).map_err(failed(pins::symbol(name), "reading"))
 }

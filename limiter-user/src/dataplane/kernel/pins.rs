@@ -67,7 +67,7 @@ impl Pins {
 
     /// Returns where a map is pinned.
     pub(super) fn map(&self, name: &str) -> PathBuf {
-        self.current.join("maps").join(name.strip_prefix(IN_PLACE).unwrap_or(name))
+        self.current.join("maps").join(symbol(name))
     }
 
     /// Returns where a link is pinned.
@@ -217,6 +217,11 @@ pub fn orphans(pin_dir: &Path) -> Vec<String> {
         .iter()
         .map(|path| format!("{} is left over; `limiterd --cleanup` removes it", path.display()))
         .collect()
+}
+
+/// Returns the name of a map in the programs: of one in place the symbol in its section.
+pub(super) fn symbol(map: &str) -> &str {
+    map.strip_prefix(IN_PLACE).unwrap_or(map)
 }
 
 /// Reads a pinned array of one element.
