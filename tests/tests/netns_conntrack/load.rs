@@ -1,5 +1,6 @@
 //! More events than there is room for, connections as fast as they come, and what 100,000 entries cost.
 
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -54,13 +55,18 @@ fn accepting<T: Send>(bed: &Bed, port: u16, work: impl FnOnce() -> T + Send) -> 
 }
 
 /// Connects and resets, as fast as the machine does, for a while; returns how many connections that were.
+///
+/// Each waits to be closed by the server before it resets: clients that do not can fill the queue of connections to
+/// accept, and a SYN that finds it full is sent again after a second.
 fn churn(bed: &Bed, port: u16, span: Duration) -> u64 {
     let address = SocketAddr::new(bed.client().server_ipv4(), port);
     let (count, end) = (AtomicU64::new(0), Instant::now() + span);
     let client = || {
         while Instant::now() < end {
             // A port that is still taken is one connection less.
-            if let Ok(stream) = TcpStream::connect(address) {
+            if let Ok(mut stream) = TcpStream::connect(address) {
+                let at_end = stream.read(&mut [0]);
+                assert!(matches!(at_end, Ok(0)), "the server closes without a word: {at_end:?}");
                 let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
                 setsockopt(&stream, sockopt::Linger, &at_once).expect("closing by a reset");
                 count.fetch_add(1, Ordering::Relaxed);
