@@ -158,10 +158,10 @@ fn transfer(from: &TcpStream, to: &TcpStream, bytes: usize) -> Duration {
 fn a_bulk_transfer_goes_on_while_its_source_is_refused() {
     const BYTES: usize = 512 << 20;
     const LIMIT: usize = 12;
-    /// Refusals that the transfer must see, and how often it is repeated until then: a SYN that the
-    /// transfer crowds out is sent again a second later.
+    /// Refusals that transfers must see, and how long they are repeated until then: a SYN that a transfer crowds
+    /// out is sent again a second later.
     const REFUSALS: usize = 100;
-    const TRANSFERS_MAX: u32 = 8;
+    const TRANSFERS_TIME: Duration = Duration::from_mins(1);
     require!(host::BED, DAEMON);
     let bed = Bed::new();
     let address = SocketAddr::new(bed.client().server_ipv4(), PORTS.0);
@@ -191,14 +191,17 @@ fn a_bulk_transfer_goes_on_while_its_source_is_refused() {
             }
             tried
         });
-        let (mut took, mut transfers) = (Duration::ZERO, 0);
-        while transfers == 0 || refused.load(Ordering::Relaxed) <= REFUSALS && transfers < TRANSFERS_MAX {
-            took += transfer(client, &accepted[0], BYTES);
-            transfers += 1;
+        let (began, mut fastest) = (Instant::now(), Duration::MAX);
+        while fastest == Duration::MAX
+            || refused.load(Ordering::Relaxed) <= REFUSALS && began.elapsed() < TRANSFERS_TIME
+        {
+            fastest = fastest.min(transfer(client, &accepted[0], BYTES));
         }
         done.store(true, Ordering::Relaxed);
-        (took / transfers, refusals.join().expect("no connect gets in"))
+        (fastest, refusals.join().expect("no connect gets in"))
     });
+    // The fastest of each: what else the machine does hits some, and what stalls a transfer all that are beside it.
+    let alone = alone.min(transfer(client, &accepted[0], BYTES));
     let refused = refused.into_inner();
     let ratio = alone.as_secs_f64() / beside.as_secs_f64();
     eprintln!(

@@ -13,9 +13,9 @@ use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, scene, wait};
 
 /// How long a condition may take on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// A limit that no test comes near.
-const ROOM: usize = 2_000;
+const ROOM: usize = 4_000;
 /// One source at the limit of three, and a server that holds what it accepts.
 struct Scene<'a> {
     bed: &'a Bed,
@@ -62,7 +62,7 @@ fn nobody_confirms() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
     let mut scene = Scene::new(&bed);
-    scene.apply(5, "2s");
+    scene.apply(5, "8s");
     assert_eq!(scene.connect(4), 2, "five and not one more");
     wait::until("the policy before is back", PATIENCE, || {
         scene.daemon.ctl_json(&["check", "192.0.2.1", "--port", "25"])["answers"][0]["connections_per_source"]
@@ -73,7 +73,7 @@ fn nobody_confirms() {
         scene.daemon.ctl_json(&["status"])["findings"].to_string().contains("not confirmed in time")
     });
 
-    scene.apply(ROOM, "3s");
+    scene.apply(ROOM, "4s");
     scene.daemon.kill();
     assert_eq!(scene.connect(2), 2, "it is in force when the daemon dies");
     wait::until("the kernel goes back by itself", PATIENCE, || scene.connect(1) == 0);
@@ -91,13 +91,13 @@ fn somebody_confirms() {
     require!(host::BED, DAEMON);
     let bed = Bed::new();
     let mut scene = Scene::new(&bed);
-    scene.apply(5, "2s");
+    scene.apply(5, "8s");
     scene.daemon.ctl_json(&["confirm"]);
     let limit = |scene: &Scene<'_>| {
         scene.daemon.ctl_json(&["check", "192.0.2.1", "--port", "25"])["answers"][0]["connections_per_source"]
             .clone()
     };
-    wait::holds_for("it stays", Duration::from_secs(3), || limit(&scene) == 5);
+    wait::holds_for("it stays", Duration::from_secs(9), || limit(&scene) == 5);
     assert_eq!(scene.connect(4), 2);
     scene.daemon.kill();
     scene.daemon.start_again();

@@ -25,7 +25,7 @@ use limiter_tests::server::{BANNER, Server};
 use limiter_tests::veth::{Bed, Client};
 use limiter_tests::wire::Wire;
 use limiter_tests::xdp::{Action, Attached, XdpMode};
-use limiter_tests::{host, require};
+use limiter_tests::{host, require, wait};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -294,7 +294,8 @@ fn postfix_accepts_and_delivers() {
     let refused = mail::send(&bed.client().namespace, bed.client().server_ipv4(), &elsewhere);
     assert_eq!(refused.codes(), [220, 250, 250, 554], "no relay: {refused:?}");
     postfix.stop();
-    assert!(!bed.server.listens(25), "nothing listens after the stop");
+    // Its servers hold the listening socket until they are scheduled once more.
+    wait::until("nothing listens after the stop", PATIENCE, || !bed.server.listens(25));
     let dialogue = mail::send(&bed.client().namespace, bed.client().server_ipv4(), &Mail::new("late"));
     assert_eq!(dialogue.error, Some(ErrorKind::ConnectionRefused));
 }

@@ -1,8 +1,14 @@
 //! How a bed is to be built, and the building of it.
 
+use std::time::Duration;
+
 use super::{Bed, Client, mac_text};
 use crate::netns::Namespace;
+use crate::wait;
 use crate::xdp::{Action, Attached, XdpMode};
+
+/// How long a link may take to come up.
+const UP_TIME: Duration = Duration::from_secs(10);
 
 /// How a bed is to be built; see [`Bed::plan`].
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +96,12 @@ impl Plan {
                 namespace.output("ethtool", &["-K", device, "tx", "off"]);
             }
         }
+        // What is sent before is dropped: the queue of a link is made by a thread of the kernel.
+        wait::until("both ends of the link are up", UP_TIME, || {
+            [(server, &far), (&client.namespace, &near)].iter().all(|(namespace, device)| {
+                namespace.output("ip", &["-oneline", "link", "show", "dev", device]).contains("state UP")
+            })
+        });
         client.pass =
             self.pass.then(|| Attached::new(&client.namespace, &near, Action::Pass, XdpMode::Driver));
     }

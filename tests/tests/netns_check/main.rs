@@ -34,8 +34,12 @@ use tokio::runtime::Runtime;
 
 use crate::world::{PORTS, SERVICES, World};
 
-/// Policies, states of each, and SYNs in each state.
+/// Policies, states of each, and SYNs in each state. More policies follow, up to so many times as many, until
+/// every verdict was met: which ones a policy leads to is a matter of the seed.
 const WORLDS: u32 = 50;
+const MORE: u32 = 4;
+/// Rules made at run time outlive a policy; now and then all are taken back, or no limit would speak any more.
+const CLEARED_EVERY: u32 = 5;
 const STATES: u32 = 4;
 const CASES: u32 = 52;
 /// Cases that have to be compared.
@@ -138,12 +142,7 @@ impl<'a> Trial<'a> {
                 let mode = random.pick(&[Mode::Observe, Mode::Enforce]);
                 let _: PolicyChange = self.post(protocol::MODE, &ModeRequest { mode, service });
             }
-            1 if !self.prefixes.is_empty() => {
-                let prefix = self.prefixes.remove(0);
-                let query = RuleQuery { prefix, service: None };
-                let removal = self.runtime.block_on(self.client.delete(protocol::RULES, &query));
-                let _: RuleRemoval = removal.unwrap_or_else(|e| panic!("removing {query:?}: {e}"));
-            }
+            1 if !self.prefixes.is_empty() => self.take_back_one(),
             _ => {
                 let (verb, prefix) = (random.pick(&[Verb::Allow, Verb::Deny]), world::prefix(random));
                 if !self.prefixes.contains(&prefix) {
@@ -153,6 +152,12 @@ impl<'a> Trial<'a> {
                 let _: RuleChange = self.post(protocol::RULES, &request);
             }
         }
+    }
+
+    fn take_back_one(&mut self) {
+        let query = RuleQuery { prefix: self.prefixes.remove(0), service: None };
+        let removal = self.runtime.block_on(self.client.delete(protocol::RULES, &query));
+        let _: RuleRemoval = removal.unwrap_or_else(|e| panic!("removing {query:?}: {e}"));
     }
 
     /// Completes handshakes of a few sources of one family, as far as limits let them.
@@ -315,7 +320,13 @@ fn check_foretells_what_the_next_syn_gets() {
     let daemon = Daemon::start(&bed.server, &first.text);
     let mut trial = Trial::new(&bed, &daemon);
     let (start, mut world) = (Instant::now(), first);
-    for number in 0..WORLDS {
+    for number in 0..MORE * WORLDS {
+        if number >= WORLDS && trial.tally.len() == VERDICTS {
+            break;
+        }
+        while number % CLEARED_EVERY == 0 && !trial.prefixes.is_empty() {
+            trial.take_back_one();
+        }
         for state in 0..STATES {
             trial.change_state(&mut random);
             let compared = panic::catch_unwind(AssertUnwindSafe(|| trial.compare(&world, &mut random)));

@@ -92,6 +92,8 @@ fn queued_connections_count_until_the_listener_closes() {
     let address = v4(bed.client());
     let mut server = Server::plan(address).never_accepting().listen(&bed.server);
     let mut burst = connect(&bed, address, 6);
+    // The server completes a handshake after its client.
+    wait_open(&daemon, 6, "queued");
     assert_open(&daemon, 6, "queued");
     reset_some(&mut burst, 2);
     wait_state(&bed, "established", 4);

@@ -12,8 +12,8 @@ use limiter_tests::veth::Bed;
 use limiter_tests::wait;
 
 use super::{
-    PATIENCE, attachment, config, connect, fill, greeter, mode, refused, refused_at_syn, wait_mode,
-    xdp_program,
+    PATIENCE, attachment, config, connect, fill, greeter, mode, refused, refused_at_syn, wait_addresses,
+    wait_mode, xdp_program,
 };
 
 /// What status says about the health of the whole, and why.
@@ -54,6 +54,7 @@ fn a_link_that_returns_is_guarded_again() {
             assert!(health == "degraded" && findings.contains("srv0"), "{health}: {findings}");
             first.plug(server);
             took.push(wait_mode(&daemon, "srv0", "native"));
+            wait_addresses(&daemon, server);
             refused(first);
         }
         done.store(true, Ordering::Relaxed);
@@ -80,6 +81,7 @@ fn an_interface_that_is_missing_at_start_is_awaited() {
         assert!(health == "degraded" && findings.contains("srv0"), "{health}: {findings}");
         clients[0].plug(server);
         wait_mode(&daemon, "srv0", if attach == "auto" { "native" } else { attach });
+        wait_addresses(&daemon, server);
         let held = fill(&clients[0]);
         refused(&clients[0]);
         assert_eq!(refused_at_syn(&daemon), 2);

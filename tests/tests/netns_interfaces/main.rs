@@ -13,7 +13,9 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use limiter_common::names;
 use limiter_tests::daemon::Daemon;
+use limiter_tests::netns::Namespace;
 use limiter_tests::server::Server;
 use limiter_tests::veth::{Bed, Client};
 use limiter_tests::wait;
@@ -94,6 +96,18 @@ fn mode(daemon: &Daemon<'_>, interface: &str) -> String {
 fn wait_mode(daemon: &Daemon<'_>, interface: &str, wanted: &str) -> Duration {
     let what = format!("the mode of {interface}");
     wait::until_eq(&what, &wanted.to_owned(), GUARD_TIME, || mode(daemon, interface))
+}
+
+/// Waits until the daemon knows the addresses of the server: they come after their interface, by a command of
+/// their own.
+#[track_caller]
+fn wait_addresses(daemon: &Daemon<'_>, server: &Namespace) {
+    let count = |n: usize| f64::from(u32::try_from(n).expect("a count fits"));
+    let there = || count(server.output("ip", &["-oneline", "address", "show"]).lines().count());
+    let known = || {
+        daemon.metric("limiter_map_fill_ratio", &[("map", "local_addresses")]) * count(names::LOCAL_ADDRESSES)
+    };
+    wait::until("the addresses of the server are known", GUARD_TIME, || (known() - there()).abs() < 0.5);
 }
 
 /// The id of the XDP program on a device.

@@ -1,5 +1,6 @@
 //! Ten kills under load, and what holds without a daemon.
 
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -10,6 +11,8 @@ use limiter_tests::netns::Namespace;
 use limiter_tests::scene::{SMTP, address, connect, server};
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{LIMIT, PATIENCE, assert_one_source_holds, config};
 
@@ -39,14 +42,14 @@ struct Tally {
 }
 
 impl Tally {
-    /// Connects until told to stop; each connection is closed at once.
+    /// Connects until told to stop; each connection is reset once its server has closed it, so that no two are open.
     fn keep_connecting(&self, namespace: &Namespace, server: SocketAddr, stop: &AtomicBool) {
         namespace.run(|| {
             while !stop.load(Ordering::Relaxed) {
                 let counter = match TcpStream::connect_timeout(&server, CLIENT_TIME) {
-                    Ok(_) => &self.accepted,
+                    Ok(stream) if is_closed_by_server(&stream) => &self.accepted,
                     Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => &self.refused,
-                    Err(_) => &self.otherwise,
+                    Ok(_) | Err(_) => &self.otherwise,
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
                 // A steady load, below what a CPU may send in resets.
@@ -61,7 +64,15 @@ impl Tally {
     }
 }
 
-/// Accepts and closes, so that a client that closes too leaves nothing behind.
+/// Waits for the server to close a connection, which then leaves nothing behind.
+fn is_closed_by_server(mut stream: &TcpStream) -> bool {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&stream, sockopt::Linger, &at_once).expect("a live socket");
+    stream.set_read_timeout(Some(CLIENT_TIME)).expect("a live socket");
+    matches!(stream.read(&mut [0]), Ok(0))
+}
+
+/// Accepts and closes at once.
 fn close_at_once(listener: &TcpListener, stop: &AtomicBool) {
     listener.set_nonblocking(true).expect("a listener may be non-blocking");
     while !stop.load(Ordering::Relaxed) {
@@ -138,12 +149,12 @@ fn limits_of_one_source_observe_when_nobody_watches() {
         config().replace("[\"srv0\"]", "[\"srv0\", \"srv1\"]"),
         denied.ipv4()
     );
-    let mut daemon = Daemon::start_with(&bed.server, &config, "observe_after_daemon_loss = \"2s\"");
+    let mut daemon = Daemon::start_with(&bed.server, &config, "observe_after_daemon_loss = \"6s\"");
     let held = connect(&bed, LIMIT);
     assert_eq!((held.greeted(), connect(&bed, 1).refused()), (LIMIT, 1));
     daemon.kill();
     let mut first = None;
-    wait::until("limits observe", PATIENCE, || {
+    wait::until("limits observe", 2 * PATIENCE, || {
         let burst = connect(&bed, 1);
         let is_in = burst.greeted() == 1;
         first = Some(burst);

@@ -31,7 +31,7 @@ wait_for() {
     tries=0
     until eval "$1"; do
         tries=$((tries + 1))
-        if [ $tries -gt 300 ]; then
+        if [ $tries -gt 1500 ]; then
             section "in vain: $1"
             metrics
             end

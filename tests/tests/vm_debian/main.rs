@@ -19,7 +19,7 @@ const COMMANDS: &[Requirement] =
 /// What of the guest's kernel is in modules.
 const MODULES: [&str; 6] = ["veth", "nf_conntrack_netlink", "nf_tables", "nft_ct", "tcp_diag", "inet_diag"];
 /// Without acceleration a machine takes a minute for it all.
-const DEADLINE: Duration = Duration::from_mins(4);
+const DEADLINE: Duration = Duration::from_mins(10);
 /// Sources, and what each may have open.
 const SOURCES: u64 = 2;
 const LIMIT: u64 = 5;

@@ -12,7 +12,7 @@ use crate::xdp::{Action, Attached, XdpMode};
 use super::load::{LIMIT, Load};
 
 /// How long `xdp-filter` may take to load.
-const LOAD_TIME: Duration = Duration::from_secs(20);
+const LOAD_TIME: Duration = Duration::from_mins(1);
 
 /// Who, or what, meets the flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
