@@ -10,7 +10,7 @@ pub enum FailOpen {
     SourcesFull = 0,
     /// A socket got no storage: the connection is not counted.
     NoStorage = 1,
-    /// No policy is loaded.
+    /// No policy is loaded, or not all of it.
     NoPolicy = 2,
     /// A connection was established without passing the gate: it is counted, but was not limited.
     Ungated = 3,

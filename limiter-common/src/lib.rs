@@ -24,6 +24,7 @@
 //! | [`tick`] | what a CPU keeps until the timer ticks |
 //! | [`map`] | keys and values of the maps |
 //! | [`policy`] | a compiled policy: what one map update switches |
+//! | [`ranges`] | prefixes as the packet path looks them up |
 //! | [`note`] | classes of addresses, noted |
 //! | [`shortcuts`] | what spares most sources the look-up of their prefix |
 //! | [`ending`] | how long a connection lasted |
@@ -52,6 +53,7 @@ pub mod names;
 pub mod note;
 pub mod packet;
 pub mod policy;
+pub mod ranges;
 pub mod reply;
 pub mod shortcuts;
 pub mod source_key;

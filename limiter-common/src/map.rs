@@ -134,7 +134,7 @@ pub struct PortHints {
     pub service: [u8; 1 << 16],
 }
 
-/// The class of a prefix in every service; value of the tries.
+/// The class of a prefix in every service.
 ///
 /// Classes that hold for some services only are resolved by the compiler of the
 /// policy, so that one look-up answers for all of them.
@@ -209,6 +209,7 @@ pod!(
     crate::living::LivingSums,
     crate::local::LocalBucket,
     crate::policy::Policy,
+    crate::ranges::RangePage,
     crate::witness::DropKey,
     crate::witness::Endpoint,
     crate::witness::FirstBytes,

@@ -2,7 +2,7 @@
 
 /// Version of the layout of pinned maps and of the meaning of their values.
 /// A daemon adopts pins only of its own version.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Sections of the object whose maps the programs address in place: a map's name begins with it, and its
 /// pin does not, since file names there have no dots.
@@ -49,11 +49,17 @@ pub const LOCAL_ADDRESSES: usize = 4_096;
 pub const LOCAL_BUCKETS: usize = LOCAL_ADDRESSES;
 /// Prefixes of one policy, after all rules were merged.
 pub const PREFIXES: usize = 1 << 18;
+/// Ranges of addresses that these make: each begins one and ends one, and so begins the next.
+pub const RANGES: usize = 2 * PREFIXES;
+/// Ranges of a page. A choice: a page is 8 KiB, and where all of them begin 32.
+pub const RANGES_PER_PAGE: usize = 1 << 8;
+/// Pages of ranges.
+pub const RANGE_PAGES: usize = RANGES / RANGES_PER_PAGE;
 /// Slots for policies: the one in force, and the one that takes its place when nobody confirms it.
 pub const POLICY_SLOTS: usize = 2;
-/// Slots for tries: those of both policies, those of the two that replace them, and as many spare
+/// Slots for ranges: those of both policies, those of the two that replace them, and as many spare
 /// for a daemon that takes over in the middle of a switch.
-pub const TRIE_SLOTS: usize = 8;
+pub const RANGE_SLOTS: usize = 8;
 /// Bytes of the ring buffer of samples.
 pub const EVENTS_BYTES: usize = 1 << 18;
 

@@ -4,23 +4,23 @@ use crate::names;
 
 /// How the class of one address in one service is noted.
 ///
-/// A note holds for one trie and one address: it is mixed with the stamp of the trie, so that a
-/// switch of policies ends all notes at once, and with the hash of address and service, so that one
+/// A note holds for one policy and one address: it is mixed with the stamp of the policy, so that a
+/// switch ends all notes at once, and with the hash of address and service, so that one
 /// which another address left in the same place is none. 59 bits of a hash with a secret seed say so.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassNote(u64);
 
 impl ClassNote {
-    /// Resolution of stamps: their lower bits are those of the class. No two tries are made so fast.
+    /// Resolution of stamps: their lower bits are those of the class. No two policies are made so fast.
     const STAMP_NS: u64 = names::CLASSES as u64;
 
-    /// Returns the stamp of a trie that was made at this time.
+    /// Returns the stamp of a policy that was made at this time.
     #[must_use]
     pub const fn stamp(made_at_ns: u64) -> u64 {
         made_at_ns & !(Self::STAMP_NS - 1)
     }
 
-    /// Returns what notes of an address and service with this hash are made with, while a trie is in force.
+    /// Returns what notes of an address and service with this hash are made with, while a policy is in force.
     #[inline(always)]
     #[must_use]
     pub const fn new(stamp: u64, hash: u64) -> Self {
@@ -34,7 +34,7 @@ impl ClassNote {
         self.0 ^ class as u64
     }
 
-    /// Returns the class in a note, if it is one of this trie and address.
+    /// Returns the class in a note, if it is one of this policy and address.
     #[inline(always)]
     #[must_use]
     pub const fn class_in(self, note: u64) -> Option<u32> {
@@ -49,9 +49,9 @@ const _: () = assert!(ClassNote::STAMP_NS.is_power_of_two());
 mod tests {
     use super::*;
 
-    /// A note is one of its own trie and address only, and an empty place has none.
+    /// A note is one of its own policy and address only, and an empty place has none.
     #[test]
-    fn a_note_ends_with_its_trie() {
+    fn a_note_ends_with_its_policy() {
         let (stamp, hash) = (ClassNote::stamp(1_000_000), 0x1234_5678_9abc_def0);
         let later = ClassNote::stamp(1_000_000 + ClassNote::STAMP_NS);
         for class in 0..u32::try_from(names::CLASSES).unwrap() {

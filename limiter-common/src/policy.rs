@@ -1,6 +1,6 @@
 //! A compiled policy: the value that one map update switches.
 //!
-//! It names the slot of the trie that belongs to it, so that a packet which
+//! It names the slot of the ranges that belong to it, so that a packet which
 //! has read one policy never meets the prefixes of another.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,6 +9,7 @@ use crate::{
     addr::Addr,
     limits::{Limits, Service},
     names,
+    ranges::RangeIndex,
     shortcuts::Shortcuts,
 };
 
@@ -32,8 +33,8 @@ pub const CLASS_FIRST: u32 = 4;
 pub struct Policy {
     /// The number of this policy.
     pub revision: u32,
-    /// The slot of its trie.
-    pub trie_slot: u32,
+    /// The slot of its ranges.
+    pub range_slot: u32,
     /// What of an IPv4 source makes up its key.
     pub ipv4_mask: Addr,
     /// What of an IPv6 source makes up its key.
@@ -46,8 +47,10 @@ pub struct Policy {
     pub limits: [[Limits; names::CLASSES]; names::SERVICES],
     /// Service id by port; [`UNGUARDED`] for none.
     pub service_of_port: [u8; 1 << 16],
-    /// What spares most sources the look-up in the trie.
+    /// What spares most sources the look-up of their prefix.
     pub shortcuts: Shortcuts,
+    /// Where its ranges are.
+    pub ranges: RangeIndex,
 }
 
 impl Policy {
@@ -91,7 +94,7 @@ impl Policy {
         }
     }
 
-    /// Takes the shortcuts that the prefixes in the trie allow. `made_at_ns` is when the trie was made.
+    /// Takes the shortcuts that these prefixes allow. `made_at_ns` is when the policy was made.
     pub fn index(&mut self, made_at_ns: u64, prefixes: impl Iterator<Item = (Addr, u32)>) {
         self.shortcuts.take(made_at_ns, prefixes);
     }

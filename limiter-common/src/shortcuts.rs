@@ -1,8 +1,7 @@
-//! Shortcuts around the trie of prefixes: a look-up there costs more than all other facts about
-//! a SYN together, and the more prefixes there are the more it costs.
+//! Shortcuts around the look-up of a prefix, which costs as much as all other facts about a SYN together.
 //!
-//! Both are part of the policy that names the trie, and so of one switch: what classes of addresses
-//! are noted by, and a map of the blocks of addresses that any prefix meets.
+//! Both are part of the policy, and so of one switch: what classes of addresses are noted by, and a map of
+//! the blocks of addresses that any prefix meets.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,7 +20,7 @@ const V6_BLOCK_BITS: u32 = 16;
 /// The prefix of all IPv4 addresses.
 const V4_MAPPED: Addr = Addr::from_v4_be(0);
 
-/// What spares most sources the look-up in the trie.
+/// What spares most sources the look-up of their prefix.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Shortcuts {

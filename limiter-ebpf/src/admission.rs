@@ -89,8 +89,9 @@ impl Place {
 impl<'a> Candidate<'a> {
     #[inline(always)]
     fn new(policy: &'a Policy, place: Place, addr: Addr) -> Self {
-        let key = SourceKey { addr: policy.source_of(addr), service: place.service };
+        // First, while there is nothing yet to be kept on the stack.
         let class = classes::of(policy, addr, place.service);
+        let key = SourceKey { addr: policy.source_of(addr), service: place.service };
         Self {
             policy,
             place,

@@ -1,27 +1,14 @@
 //! The class of an address: as noted a while ago, or by its longest prefix.
 
-use core::ptr::NonNull;
-
-use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use limiter_common::{
     addr::Addr,
-    map::{ClassOf, SourceKey},
+    map::{FailOpen, SourceKey},
     names,
-    policy::{CLASS_DEFAULT, Policy},
+    policy::{CLASS_ALLOW, CLASS_DEFAULT, Policy},
 };
 use limiter_ebpf::opaque::{bounded_class, opaque};
 
-use crate::{atomic, globals, known, maps};
-
-/// Bits of an address key in a trie.
-const ADDR_BITS: u32 = 128;
-
-/// A trie key, aligned as the verifier wants it on the stack.
-#[repr(C)]
-struct TrieKey {
-    prefix_len: u32,
-    addr: Addr,
-}
+use crate::{account, atomic, globals, known, maps};
 
 /// Returns the class of an address in the service of its source's key, as noted if it is. If it is not, and
 /// the source may be known, it is then: addresses that are made up push nobody's note out.
@@ -33,13 +20,13 @@ pub fn noted(policy: &Policy, addr: Addr, key: &SourceKey) -> u32 {
     let seed = globals::hash_seed();
     let hash = names::class_hash(addr.hash(seed), key.service);
     let Some(noted) = maps::CLASS_NOTES.get_ptr_mut(names::class_note(hash)) else {
-        return in_trie(policy, addr, key.service);
+        return by_range(policy, addr, key.service);
     };
     let note = policy.shortcuts.class_note(hash);
     if let Some(class) = note.class_in(atomic::load(noted)) {
         return bounded_class(class);
     }
-    let class = in_trie(policy, addr, key.service);
+    let class = by_range(policy, addr, key.service);
     if known::may_be(key.hash(seed)) {
         atomic::store(noted, note.of(class));
     }
@@ -49,24 +36,27 @@ pub fn noted(policy: &Policy, addr: Addr, key: &SourceKey) -> u32 {
 /// Returns the class of an address in a service, noted or not.
 #[inline(always)]
 pub fn of(policy: &Policy, addr: Addr, service: u32) -> u32 {
-    if policy.shortcuts.may_match(opaque(addr)) { in_trie(policy, addr, service) } else { CLASS_DEFAULT }
+    if policy.shortcuts.may_match(opaque(addr)) { by_range(policy, addr, service) } else { CLASS_DEFAULT }
+}
+
+/// Counts that a policy has no prefixes where it should, and returns a class that passes. It never happens, and
+/// as a function of its own takes nothing of its callers. Not marked as cold: the compiler would put it into
+/// a section of its own, and aya leads calls there astray.
+#[inline(never)]
+fn in_doubt() -> u32 {
+    account::fail_open(FailOpen::NoPolicy);
+    CLASS_ALLOW
 }
 
 /// Returns the class that the longest prefix with an address in it has in a service.
 #[inline(always)]
-fn in_trie(policy: &Policy, addr: Addr, service: u32) -> u32 {
-    let Some(trie) = maps::TRIES.get(policy.trie_slot) else {
+fn by_range(policy: &Policy, addr: Addr, service: u32) -> u32 {
+    let Some(search) = policy.ranges.search(addr) else {
         return CLASS_DEFAULT;
     };
-    let key = TrieKey { prefix_len: ADDR_BITS, addr };
-    // SAFETY: `trie` is an inner map that the outer look-up returned, and `key` has the layout of its keys.
-    let found =
-        unsafe { bpf_map_lookup_elem(core::ptr::from_ref(trie).cast_mut().cast(), (&raw const key).cast()) };
-    let Some(class_of) = NonNull::new(found.cast::<ClassOf>()) else {
-        return CLASS_DEFAULT;
+    let Some([page]) = maps::RANGES.get_value(policy.range_slot, &search.page) else {
+        return in_doubt();
     };
-    // SAFETY: the value lives until the program ends (RCU), and the daemon does
-    // not write to a trie that a policy names.
-    let class_of = unsafe { class_of.as_ref() };
+    let class_of = page.class_of(&search);
     u32::from(class_of.class[service as usize & (names::SERVICES - 1)]) & (names::CLASSES as u32 - 1)
 }

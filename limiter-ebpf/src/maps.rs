@@ -4,19 +4,19 @@
 //! arrays of one element, which have the name of the section.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use limiter_common::{
-    addr::Addr,
     event::Sample,
     local::LocalBucket,
     map::{
-        Bounds, Charge, ClassOf, Control, Counters, FailOpen, LivingSums, PortHints, Reservation,
-        ResetBudget, Source, SourceKey, Standing, Tick, Total,
+        Bounds, Charge, Control, Counters, FailOpen, LivingSums, PortHints, Reservation, ResetBudget, Source,
+        SourceKey, Standing, Tick, Total,
     },
     names,
     policy::Policy,
+    ranges::{ANY_LENGTH, RangePage},
 };
 use limiter_ebpf::in_place::InPlace;
 
@@ -37,10 +37,11 @@ pub static POLICIES: ArrayOfMaps<Array<Inner<Policy>, 1>, { names::POLICY_SLOTS 
 #[unsafe(link_section = ".bss.PORTS")]
 pub static PORTS: InPlace<PortHints> = InPlace::zeroed();
 
-/// Prefixes to classes, one trie per slot; a policy names its slot. Written by the
-/// daemon while no policy names the slot, read-only afterwards.
+/// Addresses to classes, an array of pages per slot, as long as it has to be; a policy names its slot.
+/// The daemon puts one in while no policy in force names the slot, and replaces it by a later one;
+/// `classes.rs` reads it. The length here is that of a model, which no array has to have.
 #[btf_map]
-pub static TRIES: ArrayOfMaps<LpmTrie<Addr, Inner<ClassOf>, { names::PREFIXES }>, { names::TRIE_SLOTS }> =
+pub static RANGES: ArrayOfMaps<Array<Inner<RangePage>, 1, { ANY_LENGTH as usize }>, { names::RANGE_SLOTS }> =
     ArrayOfMaps::new();
 
 /// The host's own addresses, each in one of two buckets. Written by the daemon as they come and
@@ -108,7 +109,7 @@ pub static STANDING: PerCpuArray<Standing, { names::STANDING_REFUSALS }> = PerCp
 #[btf_map]
 pub static BOUNDS: Array<Bounds, { names::BOUND_BUCKETS }> = Array::new();
 
-/// Classes of addresses that met a prefix, each with the trie that says so (`classes.rs`). Whoever
+/// Classes of addresses that met a prefix, each with the policy that says so (`classes.rs`). Whoever
 /// finds its place taken looks it up, and takes it.
 #[btf_map]
 pub static CLASS_NOTES: Array<u64, { names::CLASS_NOTES }> = Array::new();

@@ -12,20 +12,23 @@ mod sources;
 use std::net::IpAddr;
 
 use aya::Ebpf;
-use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{
     CgroupSkb, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, TestRunResult, Xdp,
 };
-use limiter_common::addr::{Addr, Family};
+use limiter_common::addr::Family;
 use limiter_common::event::{Amendment, Explanation};
 use limiter_common::map::{
-    Bounds, ClassOf, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Standing, Total,
+    Bounds, Control, Counters, FailOpen, PortHints, ResetBudget, Source, SourceKey, Standing, Total,
 };
 use limiter_common::names;
 use limiter_common::policy::Policy;
+use limiter_common::ranges::RangePage;
 use limiter_common::verdict::{Point, Verdict};
 use limiter_common::word::Word;
 use limiter_user::dataplane::kernel::local::LocalAddresses;
+use limiter_user::dataplane::kernel::ranges;
+use limiter_user::policy::Ranges;
 use nix::time::{ClockId, clock_gettime};
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
@@ -116,7 +119,7 @@ pub struct Fixture {
     place: Place,
     ebpf: Ebpf,
     policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
-    tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
+    ranges: ArrayOfMaps<MapData, Array<MapData, RangePage>>,
     local: LocalAddresses,
     sources: HashMap<MapData, SourceKey, Source>,
     known: Array<MapData, u32>,
@@ -139,14 +142,10 @@ pub struct Fixture {
 impl Fixture {
     /// Puts rules in force, whole, as the daemon does.
     pub fn apply(&mut self, rules: &Rules) {
-        let capacity = u32::try_from(names::PREFIXES).expect("a capacity fits");
-        let mut trie = LpmTrie::<_, Addr, ClassOf>::create(capacity, build::NO_PREALLOC).expect("a trie");
-        for (addr, prefix_len, class_of) in &rules.prefixes {
-            trie.insert(&Key::new(*prefix_len, *addr), *class_of, 0).expect("inserting a prefix");
-        }
-        self.tries.set(rules.policy.trie_slot, &trie, 0).expect("placing a trie");
         let mut policy = rules.policy.clone();
-        policy.index(now_ns(), rules.prefixes.iter().map(|(addr, prefix_len, _)| (*addr, *prefix_len)));
+        let made = Ranges::of(&rules.prefixes);
+        let pages = ranges::make(&made, &rules.prefixes, now_ns(), &mut policy).expect("making ranges");
+        self.ranges.set(policy.range_slot, &pages, 0).expect("placing ranges");
         let mut array = Array::<_, Policy>::create(1, 0).expect("an inner array");
         array.set(0, *policy, 0).expect("writing a policy");
         self.policies.set(0, &array, 0).expect("switching the policy");

@@ -1,9 +1,9 @@
 //! The class of a source, by whatever way the programs come to it.
 //!
 //! - notes: `a_noted_class_*`, `one_source_of_two_classes_*`
-//! - sources without an entry: `every_source_*`
+//! - sources without an entry: `every_source_*`, `prefixes_of_many_pages_*`
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use limiter_common::limits::{Limits, Service};
 use limiter_tests::fixture::{Action, Fixture, KERNEL, Place, Rules, SMTP};
@@ -116,5 +116,35 @@ fn every_source_finds_its_prefix() {
         };
         assert_eq!(inside.map(run), [Action::Drop; 2], "in {prefix}");
         assert_eq!(run(beside), Action::Pass, "beside {prefix}");
+    }
+}
+
+/// The same where prefixes fill many pages, and lie within wider ones.
+#[test]
+fn prefixes_of_many_pages_are_found() {
+    const PREFIXES: u32 = 3_000;
+    require!(KERNEL);
+    // Each next to an address that has the class of the wider prefix.
+    let v4 = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + 7 * n));
+    let v6 = |n: u32| IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + (u128::from(n) << 62)));
+    for place in Place::ALL {
+        let mut fixture = fixture(place);
+        let mut rules = rules().prefix("10.0.0.0/8", EXEMPT).prefix("2001:db8::/32", EXEMPT);
+        for n in 0..PREFIXES {
+            rules = rules.prefix(&format!("{}/32", v4(n)), DENIED).prefix(&format!("{}/128", v6(n)), DENIED);
+        }
+        fixture.apply(&rules);
+        let run = |source: IpAddr| {
+            let server = if source.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
+            fixture.run(&Frame::syn(SocketAddr::new(source, 4000), server).to_bytes()).action
+        };
+        for n in 0..PREFIXES {
+            let beside = [
+                IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + 7 * n)),
+                IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + (u128::from(n) << 62) + 1)),
+            ];
+            assert_eq!([v4(n), v6(n)].map(run), [Action::Drop; 2], "prefix {n} at {place:?}");
+            assert_eq!(beside.map(run), [Action::Pass; 2], "beside prefix {n} at {place:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use limiter_common::map::SourceKey;
+use limiter_common::{limits::Treatment, map::SourceKey};
 
 use super::{Daemon, observed::HOURS, probes};
 use crate::{
@@ -17,10 +17,7 @@ use crate::{
     },
 };
 
-mod exempt;
 mod toml;
-
-use exempt::Exempt;
 
 /// The share of sources that limits must not touch, and what to multiply with, where nobody says.
 pub const QUANTILE: f64 = 0.99;
@@ -97,18 +94,17 @@ impl Daemon {
             Some(name) => vec![self.intent.service(name)?.clone()],
             None => self.intent.config.services.clone(),
         };
-        let exempt = Exempt::of(&self.compiled);
         let mut suggested = Vec::new();
         let mut probes = Vec::new();
         for service in &services {
             let Some(id) = self.ids.service(&service.name) else {
                 continue;
             };
-            let found = self.probes_of(service, id, &exempt);
+            let found = self.probes_of(service, id);
             suggested.push(self.service_suggestion(
                 service,
                 id,
-                |key| exempt.has(key) || is_probe(&found, key),
+                |key| self.is_exempt(key) || is_probe(&found, key),
                 wanted,
                 now,
             ));
@@ -122,13 +118,19 @@ impl Daemon {
         Ok(suggestion)
     }
 
+    /// Returns whether a source is exempt by the policy in force.
+    fn is_exempt(&self, key: &SourceKey) -> bool {
+        let class = self.compiled.ranges.class_of(key.addr, key.service);
+        self.compiled.policy.limits_of(key.service, class).treatment() == Treatment::Exempt
+    }
+
     /// Returns the sources of a service that look like probes and are not exempt.
-    fn probes_of(&self, service: &Service, id: u32, exempt: &Exempt<'_>) -> Vec<(SourceKey, SuggestedProbe)> {
+    fn probes_of(&self, service: &Service, id: u32) -> Vec<(SourceKey, SuggestedProbe)> {
         let interval_s = self.observed.interval_s();
         let mut found: Vec<(SourceKey, SuggestedProbe)> = self
             .observed
             .of_service(id)
-            .filter(|(key, _)| !exempt.has(key))
+            .filter(|(key, _)| !self.is_exempt(key))
             .filter_map(|(key, source)| {
                 let evidence = probes::judge(source, interval_s)?;
                 let probe = SuggestedProbe {

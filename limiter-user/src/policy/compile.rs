@@ -1,6 +1,6 @@
 //! The table of rules as the packet path reads it.
 //!
-//! Every entry of the trie holds the class in every service, what it inherits
+//! Every prefix holds the class in every service, what it inherits
 //! from wider prefixes included: one look-up of the longest prefix answers for
 //! all services.
 
@@ -15,7 +15,7 @@ use limiter_common::{
 };
 use zerocopy::FromZeros;
 
-use super::{CompileError, Ids, Names, RuntimeRules, Table, lookup};
+use super::{CompileError, Ids, Names, Ranges, RuntimeRules, Table, lookup};
 use crate::config::{Class, ClassTreatment, Config, Mode, QuotaSetting, RefuseWith, Service};
 
 /// Everything that a policy is made of.
@@ -40,15 +40,19 @@ pub struct Inputs<'a> {
 /// A policy ready for the packet path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// Everything but the prefixes; its `trie_slot` is for the packet path to choose.
+    /// Everything but the prefixes; its `range_slot` is for the packet path to choose.
     pub policy: Box<Policy>,
     /// The prefixes, each once, in the order of their addresses.
     pub prefixes: Vec<CompiledPrefix>,
+    /// The ranges of addresses that they make.
+    pub ranges: Ranges,
     /// Names of the ids in it.
     pub names: Names,
+    /// The hash of the configuration that it was made of.
+    pub hash: String,
 }
 
-/// An entry of the trie.
+/// A prefix, resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompiledPrefix {
     /// The address, without host bits.
@@ -74,12 +78,13 @@ pub fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<Compiled, CompileEr
     let policy = policy(inputs, &extended)?;
     let names = extended.names();
     *ids = extended;
-    Ok(Compiled { policy, prefixes, names })
+    let ranges = Ranges::of(&prefixes);
+    Ok(Compiled { policy, prefixes, ranges, names, hash: inputs.config.hash() })
 }
 
 fn policy(inputs: &Inputs<'_>, ids: &Ids) -> Result<Box<Policy>, CompileError> {
     let config = inputs.config;
-    // Some 100 KB: made on the heap, never moved over the stack.
+    // Some 250 KB: made on the heap, never moved over the stack.
     let mut policy = Policy::new_box_zeroed().map_err(|_| CompileError::OutOfMemory)?;
     policy.revision = inputs.revision;
     policy.ipv4_mask = Addr::mask(V4_OFFSET + u32::from(config.source.ipv4));

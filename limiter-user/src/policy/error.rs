@@ -22,14 +22,14 @@ pub enum CompileError {
         /// The removed names, separated by commas.
         names: String,
     },
-    /// The merged prefixes do not fit the map.
+    /// The merged prefixes are more than a policy has room for.
     #[error(
-        "the policy has {count} distinct prefixes, the map takes {limit}; join neighbouring prefixes or remove some"
+        "the policy has {count} distinct prefixes, of {limit} that there may be; join neighbouring prefixes or remove some"
     )]
     TooManyPrefixes {
         /// After merging.
         count: usize,
-        /// The capacity of the map.
+        /// The most that there may be.
         limit: usize,
     },
     /// The policy itself does not fit memory.

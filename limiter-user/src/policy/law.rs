@@ -1,5 +1,5 @@
-//! Cases: what is looked up equals the law of the table, spelled out; 100,000
-//! prefixes in time.
+//! Cases: what is looked up equals the law of the table, spelled out, also page by page as the kernel does
+//! it; 100,000 prefixes in time, and as many as there may be.
 
 use std::{
     collections::HashSet,
@@ -8,13 +8,21 @@ use std::{
 };
 
 use ipnet::IpNet;
-use limiter_common::{addr::Addr, limits::Treatment, policy::CLASS_DEFAULT};
+use limiter_common::{
+    addr::Addr,
+    limits::Treatment,
+    map::ClassOf,
+    names,
+    policy::CLASS_DEFAULT,
+    ranges::{RangeIndex, RangePage},
+};
 use proptest::prelude::*;
+use zerocopy::FromZeros as _;
 
 use super::*;
 use crate::config::prefix;
 
-/// Looks an address up the way the trie does: the longest entry that covers it.
+/// Looks an address up the slow way: the longest prefix that covers it.
 pub(super) fn class_of(compiled: &[CompiledPrefix], address: IpAddr, service: u32) -> u32 {
     let address = Addr::from(address);
     compiled
@@ -22,6 +30,49 @@ pub(super) fn class_of(compiled: &[CompiledPrefix], address: IpAddr, service: u3
         .filter(|entry| address.masked(Addr::mask(entry.prefix_len)) == entry.addr)
         .max_by_key(|entry| entry.prefix_len)
         .map_or(CLASS_DEFAULT, |entry| u32::from(entry.class_of.class[service as usize]))
+}
+
+/// Ranges as they lie in the kernel.
+struct Paged {
+    index: Box<RangeIndex>,
+    pages: Vec<Box<RangePage>>,
+}
+
+impl Paged {
+    fn of(ranges: &Ranges) -> Self {
+        let mut index = RangeIndex::new_box_zeroed().unwrap();
+        ranges.note_in(&mut index);
+        let pages: Vec<_> = ranges.pages().map(Result::unwrap).collect();
+        assert_eq!(ranges.page_count(), pages.len().max(1));
+        Self { index, pages }
+    }
+
+    /// Looks an address up the way the kernel does.
+    fn class_of(&self, address: IpAddr, service: u32) -> u32 {
+        self.index.search(address.into()).map_or(CLASS_DEFAULT, |search| {
+            self.pages[search.page as usize].class_of(&search).class[service as usize].into()
+        })
+    }
+}
+
+/// As many prefixes as there may be, none next to another, make as many ranges as there is room for.
+#[test]
+fn the_most_prefixes_fit() {
+    let class_of = |n: usize| ClassOf { class: [u8::try_from(n % 2 + 1).unwrap(); names::SERVICES] };
+    let address = |n: usize| Ipv6Addr::from_bits(u128::MAX - 3 * (names::PREFIXES - n) as u128);
+    let prefix =
+        |n| CompiledPrefix { addr: IpAddr::V6(address(n)).into(), prefix_len: 128, class_of: class_of(n) };
+    let prefixes: Vec<_> = (0..names::PREFIXES).map(prefix).collect();
+    let paged = Paged::of(&Ranges::of(&prefixes));
+    assert_eq!(paged.pages.len(), names::RANGE_PAGES);
+    for n in 0..names::PREFIXES {
+        let bits = address(n).to_bits();
+        let [before, at, after] =
+            [bits - 1, bits, bits + 1].map(|bits| paged.class_of(Ipv6Addr::from_bits(bits).into(), 1));
+        assert_eq!([before, at, after], [0, u32::from(class_of(n).class[1]), 0], "prefix {n}");
+    }
+    assert_eq!(paged.class_of(Ipv6Addr::from_bits(u128::MAX).into(), 1), CLASS_DEFAULT);
+    assert_eq!(paged.class_of(Ipv6Addr::UNSPECIFIED.into(), 1), CLASS_DEFAULT);
 }
 
 /// 100,000 prefixes compile in the time of a reload nobody notices.
@@ -46,10 +97,20 @@ fn a_hundred_thousand_prefixes_compile_in_time() {
     let table = Table::of(rules);
     let start = Instant::now();
     let prefixes = lookup::prefixes(&table);
+    let ranges = Ranges::of(&prefixes);
     let took = start.elapsed();
-    println!("{} prefixes from 100,000 rules in {took:?}", prefixes.len());
+    let paged = Paged::of(&ranges);
+    println!("{} prefixes from 100,000 rules, in {} pages, in {took:?}", prefixes.len(), ranges.page_count());
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(prefixes.len() > 50_000, "{}", prefixes.len());
+    for n in 0..100_000_u32 {
+        let address: IpAddr = Ipv4Addr::from_bits(n.wrapping_mul(0x85eb_ca6b)).into();
+        let class = paged.class_of(address, 1);
+        assert_eq!(class, ranges.class_of(address.into(), 1), "{address}");
+        if n % 1_000 == 0 {
+            assert_eq!(class, class_of(&prefixes, address, 1), "{address}");
+        }
+    }
 }
 
 /// Few addresses and odd lengths, so that prefixes cover and equal each other.
@@ -114,7 +175,7 @@ fn reference(rules: &[Rule], address: IpAddr, service: u32) -> u32 {
 }
 
 proptest! {
-    /// One look-up of the longest entry gives every service the class that the law gives it.
+    /// One look-up gives every service the class that the law gives it.
     #[test]
     fn look_ups_equal_the_law(rules in rules(), addresses in prop::collection::vec(addresses(), 40)) {
         let table = Table::of(rules);
@@ -124,10 +185,14 @@ proptest! {
         for entry in &compiled {
             prop_assert_eq!(entry.addr.masked(Addr::mask(entry.prefix_len)), entry.addr, "no host bits");
         }
+        let ranges = Ranges::of(&compiled);
+        let paged = Paged::of(&ranges);
         for address in addresses {
             for service in 1..16 {
                 let expected = reference(table.rules(), address, service);
                 prop_assert_eq!(class_of(&compiled, address, service), expected, "{} in {}", address, service);
+                prop_assert_eq!(ranges.class_of(address.into(), service), expected, "range of {}", address);
+                prop_assert_eq!(paged.class_of(address, service), expected, "page of {}", address);
                 let winner = table.winner(address, service).map_or(CLASS_DEFAULT, |rule| rule.class);
                 prop_assert_eq!(winner, expected, "winner of {} in {}", address, service);
             }

@@ -1,4 +1,4 @@
-//! The prefixes of the trie: each rule resolved against the wider ones.
+//! The prefixes of a policy: each rule resolved against the wider ones.
 //!
 //! Sorted by address and then length, a prefix comes right after those that
 //! cover it, so one pass with a stack of the covering ones sees what each
@@ -37,7 +37,7 @@ impl Key {
     }
 }
 
-/// Returns the entries of the trie, leaving out those that say what a wider one says.
+/// Returns the prefixes that the packet path goes by, leaving out those that say what a wider one says.
 pub(super) fn prefixes(table: &Table) -> Vec<CompiledPrefix> {
     let mut rules: Vec<(Key, Option<&Rule>)> =
         table.rules().iter().map(|rule| (Key::of(rule.prefix), Some(rule))).collect();

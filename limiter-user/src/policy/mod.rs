@@ -6,11 +6,11 @@
 //! | [`table`] | the one table of rules, and which of them wins |
 //! | [`ids`] | the numbers of services and classes, stable for the life of the pins |
 //! | [`compile`] | the table as one look-up per packet |
-//! | [`classes`] | the same look-up, for questions about many sources |
+//! | [`ranges`] | prefixes as ranges of addresses, for the packet path and for questions about many sources |
 
-pub mod classes;
 pub mod compile;
 pub mod ids;
+pub mod ranges;
 pub mod runtime;
 pub mod table;
 
@@ -21,9 +21,9 @@ mod lookup;
 #[cfg(test)]
 mod tests;
 
-pub use classes::Classes;
 pub use compile::{Compiled, CompiledPrefix, Inputs, compile};
 pub use error::CompileError;
 pub use ids::{Ids, Names};
+pub use ranges::Ranges;
 pub use runtime::{RuntimeRule, RuntimeRules, Verb};
 pub use table::{Origin, Rule, ServiceSet, Table};

@@ -215,7 +215,7 @@ fn services_enforce_as_configured() {
     host.suspended = vec!["smtp".to_owned()];
     let compiled = host.compile();
     let policy = &compiled.policy;
-    assert_eq!((policy.revision, policy.trie_slot), (7, 0));
+    assert_eq!((policy.revision, policy.range_slot), (7, 0));
     assert_eq!([25, 143, 993, 26].map(|port| policy.service_of(port)), [1, 2, 2, 0]);
     assert_eq!(policy.service(1).flags, Service::ENFORCE | Service::RESET | Service::SUSPENDED);
     assert_eq!(policy.service(2).flags, Service::COUNT_LOCAL);

@@ -49,8 +49,6 @@ const WANTED_OPEN: Option<f64> = Some(1.2);
 const WANTED_SYN: Option<f64> = Some(4.0);
 /// Tags are walked, which takes one comparison more per header.
 const WANTED_TAGGED: Option<f64> = Some(1.3);
-/// A source that is unknown and has a prefix close by is looked up among all of them, node by node.
-const WANTED_BESIDE: Option<f64> = Some(6.5);
 
 /// One path: a frame, and the fixture whose state leads it there.
 pub struct Path<'a> {
@@ -154,7 +152,7 @@ impl Bed {
             ),
             path("SYN exempt, 100,000 prefixes", many, syn(EXEMPT_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("SYN unknown, 100,000 prefixes", many, syn(UNKNOWN_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
-            path("SYN beside a prefix, 100,000", many, syn(BESIDE_V4, RESET_PORT), XDP_PASS, WANTED_BESIDE),
+            path("SYN beside a prefix, 100,000", many, syn(BESIDE_V4, RESET_PORT), XDP_PASS, WANTED_SYN),
             path("IPv6, 2 VLAN tags, data", few, v6(data()), XDP_PASS, WANTED_TAGGED),
             path("IPv6, 2 VLAN tags, SYN passed", few, v6(Tcp::syn()), XDP_PASS, WANTED_SYN),
             // The kernel gives a test run of this type a socket in state CLOSE: the gate

@@ -21,6 +21,7 @@ use limiter_tests::fixture::{Action, Fixture, KERNEL, Place, Rules, now_ns};
 use limiter_tests::frame::Reply;
 use limiter_tests::random::Random;
 use limiter_tests::require;
+use limiter_user::policy::CompiledPrefix;
 
 use crate::reference::{CLASSES, Counted, Judgement, Mode, Rule, SERVICES, World};
 
@@ -70,7 +71,7 @@ fn rules_of(world: &World) -> Rules {
         for (service, class) in prefix.classes.iter().enumerate() {
             class_of.class[service] = u8::try_from(*class).expect("small");
         }
-        rules.prefixes.push((addr(prefix.address), prefix.bits, class_of));
+        rules.prefixes.push(CompiledPrefix { addr: addr(prefix.address), prefix_len: prefix.bits, class_of });
     }
     rules
 }

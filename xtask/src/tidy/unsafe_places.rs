@@ -16,7 +16,6 @@ const PLACES: &[(&str, &str)] = &[
     ("limiter-ebpf/src/admission.rs", "a function of its own to the verifier takes a pointer"),
     ("limiter-ebpf/src/atomic.rs", "the only read-modify-write operations of the target"),
     ("limiter-ebpf/src/claims.rs", "the name of a function of its own to the verifier"),
-    ("limiter-ebpf/src/classes.rs", "a trie that is the value of another map"),
     ("limiter-ebpf/src/clock.rs", "kernel helper"),
     ("limiter-ebpf/src/constant.rs", "values that the loader writes"),
     ("limiter-ebpf/src/context.rs", "fields of program contexts and sockets"),

@@ -6,9 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use limiter_common::{event::SourceRecord, limits::Treatment, map::SourceKey, names, policy::Policy};
+use limiter_common::{event::SourceRecord, limits::Treatment, map::SourceKey, names};
 
-use crate::{config::BreakerSettings, policy::Classes};
+use crate::{
+    config::BreakerSettings,
+    policy::{Compiled, Ranges},
+};
 
 /// Sources that are named to people.
 const NAMED: usize = 3;
@@ -65,8 +68,7 @@ impl Votes {
 pub fn count(
     sources: &[SourceRecord],
     spans: &BTreeMap<u32, Span>,
-    policy: &Policy,
-    classes: &Classes,
+    compiled: &Compiled,
 ) -> BTreeMap<u32, Votes> {
     let mut votes: BTreeMap<u32, Votes> = spans.keys().map(|service| (*service, Votes::default())).collect();
     for record in sources {
@@ -79,8 +81,8 @@ pub fn count(
         if accepted_at_s.max(over_at_s) <= span.seen_from_s {
             continue;
         }
-        let class = classes.class_of(record.key.addr, service);
-        if policy.limits_of(service, class).treatment() != Treatment::Limited {
+        let class = compiled.ranges.class_of(record.key.addr, service);
+        if compiled.policy.limits_of(service, class).treatment() != Treatment::Limited {
             continue;
         }
         votes.seen += 1;
@@ -100,12 +102,12 @@ pub fn of_class(
     sources: &[SourceRecord],
     (service, class): (u32, u32),
     from_s: u64,
-    classes: &Classes,
+    ranges: &Ranges,
 ) -> Vec<SourceKey> {
     let over = |record: &&SourceRecord| {
         record.key.service == service
             && u64::from(record.source.over_limit_at_s) > from_s
-            && classes.class_of(record.key.addr, service) == class
+            && ranges.class_of(record.key.addr, service) == class
     };
     sources.iter().filter(over).take(NAMED).map(|record| record.key).collect()
 }

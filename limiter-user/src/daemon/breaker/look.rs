@@ -17,7 +17,6 @@ use crate::{
     config::{BreakerSettings, Mode},
     control::protocol::BreakerState,
     daemon::Daemon,
-    policy::Classes,
     recorder::EventKind,
 };
 
@@ -182,8 +181,7 @@ impl Daemon {
             let Some(sources) = self.faults.note("sources for the circuit breaker", sources) else {
                 return;
             };
-            let classes = Classes::of(&self.compiled.prefixes);
-            let votes = evidence::count(&sources, &spans, &self.compiled.policy, &classes);
+            let votes = evidence::count(&sources, &spans, &self.compiled);
             trips = self.trips(&sources, &spans, &votes, settings);
             let counted = votes.into_iter().map(|(service, votes)| (service, (now_s, votes)));
             self.breakers.votes.extend(counted);
@@ -208,12 +206,12 @@ impl Daemon {
         votes: &BTreeMap<u32, Votes>,
         settings: &BreakerSettings,
     ) -> HashMap<u32, (Trip, Vec<String>)> {
-        let classes = Classes::of(&self.compiled.prefixes);
+        let ranges = &self.compiled.ranges;
         let named = |keys: &[_]| keys.iter().map(|key| self.source_name(*key)).collect();
         let trip = |(&service, span): (&u32, &Span)| {
             let critical = self.breakers.critical.get(&service).filter(|(at_s, _)| *at_s > span.over_from_s);
             if let Some(&(_, class)) = critical {
-                let keys = evidence::of_class(sources, (service, class), span.over_from_s, &classes);
+                let keys = evidence::of_class(sources, (service, class), span.over_from_s, ranges);
                 let class = self.compiled.names.class(class).to_owned();
                 return Some((service, (Trip::Critical { class }, named(&keys))));
             }

@@ -34,8 +34,8 @@ pub(super) struct Generation {
     pub(super) cgroup: String,
     /// The highest revision that may be in force.
     pub(super) revision: u32,
-    /// Slots of tries that packets may go by.
-    pub(super) trie_slots: Vec<u32>,
+    /// Slots of ranges that packets may go by.
+    pub(super) range_slots: Vec<u32>,
     /// The numbers of services and classes.
     pub(super) ids: Ids,
 }
@@ -85,11 +85,11 @@ impl Ledger {
     pub(super) fn note(
         &mut self,
         revision: u32,
-        trie_slots: Vec<u32>,
+        range_slots: Vec<u32>,
         names: &Names,
     ) -> Result<(), DataplaneError> {
         self.generation.revision = self.generation.revision.max(revision);
-        self.generation.trie_slots = trie_slots;
+        self.generation.range_slots = range_slots;
         self.generation.ids = Ids::of(names);
         self.write()
     }
@@ -122,7 +122,7 @@ mod tests {
             hash_seed: u64::MAX,
             cgroup: "/".repeat(1_000),
             revision: u32::MAX,
-            trie_slots: (0..8).collect(),
+            range_slots: (0..8).collect(),
             ids: Ids::of(&Names { services, classes }),
         };
         assert!(serde_json::to_vec(&generation).unwrap().len() < RECORD_BYTES);

@@ -15,6 +15,7 @@ pub mod offsets;
 mod opening;
 pub mod pins;
 mod probe;
+pub mod ranges;
 mod switch;
 mod tables;
 mod tc;

@@ -95,7 +95,7 @@ impl KernelOpening {
             hash_seed: random_seed()?,
             cgroup: self.cgroup.display().to_string(),
             revision: 0,
-            trie_slots: Vec::new(),
+            range_slots: Vec::new(),
             ids: Ids::default(),
         };
         let mut running = self.load(generation, pins)?;
@@ -122,7 +122,7 @@ impl KernelOpening {
             attach::leave_cgroup(&pins);
             generation.cgroup = cgroup;
         }
-        let slots = generation.trie_slots.clone();
+        let slots = generation.range_slots.clone();
         let mut running = self.load(generation, pins)?;
         running.tables.inherit(&slots)?;
         running.tables.set_heartbeat(Now::read().monotonic_ns)?;

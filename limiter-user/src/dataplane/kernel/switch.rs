@@ -1,51 +1,45 @@
 //! Policies made beside those that packets go by: what one switch puts in force.
 
-use aya::maps::{LpmTrie, MapData, lpm_trie::Key};
-use limiter_common::{addr::Addr, map::ClassOf, names, policy::Policy};
+use aya::maps::{Array, MapData};
+use limiter_common::{names, policy::Policy, ranges::RangePage};
 
-use super::tables::{Owned, capacity, failed};
+use super::{
+    ranges,
+    tables::{Owned, capacity},
+};
 use crate::{clock::Now, dataplane::DataplaneError, policy::Compiled};
 
-/// `BPF_F_NO_PREALLOC`, which tries must have.
-const NO_PREALLOC: u32 = 1;
-
-/// Which slots of `TRIES` packets may go by.
+/// Which slots of `RANGES` packets may go by.
 #[derive(Debug, Default)]
-pub(super) struct TrieSlots {
+pub(super) struct RangeSlots {
     pub(super) in_use: Vec<u32>,
 }
 
-impl TrieSlots {
+impl RangeSlots {
     /// Returns the slots that no packet goes by: an update of `POLICIES` waits for those that did.
     pub(super) fn free(&self) -> impl Iterator<Item = u32> {
-        (0..capacity(names::TRIE_SLOTS)).filter(|slot| !self.in_use.contains(slot))
+        (0..capacity(names::RANGE_SLOTS)).filter(|slot| !self.in_use.contains(slot))
     }
 }
 
-/// A policy with its trie, not in force yet.
+/// A policy with its ranges, not in force yet.
 pub(super) struct Placed {
     pub(super) policy: Box<Policy>,
-    pub(super) trie: LpmTrie<MapData, Addr, ClassOf>,
+    pub(super) pages: Array<MapData, RangePage>,
 }
 
 impl Placed {
-    /// Makes it; `slot` is the one that its trie is for.
+    /// Makes it; `slot` is the one that its ranges are for.
     pub(super) fn make(compiled: &Compiled, slot: Option<u32>) -> Owned<Self> {
-        let mut trie = LpmTrie::<_, Addr, ClassOf>::create(capacity(names::PREFIXES), NO_PREALLOC)
-            .map_err(failed("TRIES", "making a trie"))?;
-        for prefix in &compiled.prefixes {
-            trie.insert(&Key::new(prefix.prefix_len, prefix.addr), prefix.class_of, 0)
-                .map_err(failed("TRIES", "inserting a prefix"))?;
-        }
         let mut policy = compiled.policy.clone();
-        let prefixes = compiled.prefixes.iter().map(|prefix| (prefix.addr, prefix.prefix_len));
-        policy.index(Now::read().monotonic_ns, prefixes);
-        policy.trie_slot = slot.ok_or_else(|| DataplaneError::Map {
-            map: "TRIES",
+        let pages =
+            ranges::make(&compiled.ranges, &compiled.prefixes, Now::read().monotonic_ns, &mut policy)?;
+        policy.range_slot = slot.ok_or_else(|| DataplaneError::Map {
+            map: "RANGES",
             operation: "finding a free slot",
-            source: anyhow::anyhow!("all {} are in use", names::TRIE_SLOTS),
+            source: anyhow::anyhow!("all {} are in use", names::RANGE_SLOTS),
         })?;
-        Ok(Self { policy, trie })
+        Ok(Self { policy, pages })
     }
 }
 
@@ -56,10 +50,10 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Returns the slots of their tries.
+    /// Returns the slots of their ranges.
     pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
-        let fallback = self.fallback.iter().map(|(placed, _)| placed.policy.trie_slot);
-        std::iter::once(self.policy.policy.trie_slot).chain(fallback)
+        let fallback = self.fallback.iter().map(|(placed, _)| placed.policy.range_slot);
+        std::iter::once(self.policy.policy.range_slot).chain(fallback)
     }
 
     /// Returns the revision, the higher one of the two.

@@ -1,6 +1,6 @@
 //! The maps of the packet path, with their types.
 //!
-//! A policy is made beside the one in force: a fresh array and a fresh trie,
+//! A policy is made beside the one in force: a fresh array and fresh ranges,
 //! then one update of a slot of `POLICIES` switches. Slot 0 is in force; slot 1
 //! comes into force at the time that `CONTROL` tells.
 
@@ -11,20 +11,21 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, ArrayOfMaps, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use limiter_common::{
-    addr::{Addr, Family},
+    addr::Family,
     cell::CELLS,
     event::Sample,
-    map::{ClassOf, Control, Counters, FailOpen, Living, LivingSums, PortHints, Total},
+    map::{Control, Counters, FailOpen, Living, LivingSums, PortHints, Total},
     names,
     policy::Policy,
+    ranges::RangePage,
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use super::local::LocalAddresses;
-use super::switch::{Placed, Prepared, TrieSlots};
+use super::switch::{Placed, Prepared, RangeSlots};
 
 use crate::{
     clock::Now,
@@ -41,8 +42,8 @@ pub(super) type Owned<T> = Result<T, DataplaneError>;
 /// Every map that the daemon touches.
 pub(super) struct Tables {
     policies: ArrayOfMaps<MapData, Array<MapData, Policy>>,
-    tries: ArrayOfMaps<MapData, LpmTrie<MapData, Addr, ClassOf>>,
-    slots: TrieSlots,
+    ranges: ArrayOfMaps<MapData, Array<MapData, RangePage>>,
+    slots: RangeSlots,
     ports: Array<MapData, PortHints>,
     guarded: Box<PortHints>,
     local: LocalAddresses,
@@ -80,8 +81,8 @@ impl Tables {
     pub(super) fn take_from(ebpf: &mut Ebpf) -> Owned<Self> {
         Ok(Self {
             policies: take(ebpf, "POLICIES")?,
-            tries: take(ebpf, "TRIES")?,
-            slots: TrieSlots::default(),
+            ranges: take(ebpf, "RANGES")?,
+            slots: RangeSlots::default(),
             ports: take(ebpf, names::PORTS)?,
             guarded: no_ports()?,
             local: LocalAddresses::new(take(ebpf, "LOCAL_ADDRESSES")?),
@@ -116,12 +117,12 @@ impl Tables {
         Ok(Prepared { policy, fallback })
     }
 
-    /// Returns the slots of tries that packets may go by until [`Tables::switch`] has returned.
+    /// Returns the slots of ranges that packets may go by until [`Tables::switch`] has returned.
     pub(super) fn slots_around(&self, prepared: &Prepared) -> Vec<u32> {
         self.slots.in_use.iter().copied().chain(prepared.slots()).collect()
     }
 
-    /// Returns the slots of tries that packets go by.
+    /// Returns the slots of ranges that packets go by.
     pub(super) fn slots(&self) -> Vec<u32> {
         self.slots.in_use.clone()
     }
@@ -165,11 +166,15 @@ impl Tables {
     }
 
     fn place(&mut self, slot: u32, placed: Placed) -> Owned<()> {
-        let Placed { policy, trie } = placed;
-        self.tries.set(policy.trie_slot, &trie, 0).map_err(failed("TRIES", "placing a trie"))?;
+        let Placed { policy, pages } = placed;
+        let range_slot = policy.range_slot;
+        self.ranges.set(range_slot, &pages, 0).map_err(failed("RANGES", "placing ranges"))?;
         let mut array = Array::<_, Policy>::create(1, 0).map_err(failed("POLICIES", "making a policy"))?;
         array.set(0, *policy, 0).map_err(failed("POLICIES", "writing a policy"))?;
-        self.policies.set(slot, &array, 0).map_err(failed("POLICIES", "switching"))
+        self.policies.set(slot, &array, 0).map_err(failed("POLICIES", "switching"))?;
+        // Packets may go by it from here on, whatever becomes of the rest of the switch.
+        self.slots.in_use.push(range_slot);
+        Ok(())
     }
 
     fn set_ports(&mut self, hints: &PortHints) -> Owned<()> {
