@@ -14,8 +14,9 @@ pub(crate) fn keep_large_apart() {
     let _accepted = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, APART) };
 }
 
-/// Hands free memory back to the kernel. The kernel's type information is tens of megabytes
-/// once it is read, and the allocator would keep them for a daemon that never needs so much again.
+/// Hands free memory back to the kernel: that of the kernel's type information, once it is read, and
+/// that of a configuration, of which there is the text, what it says, what it means and what it is made
+/// into, of the old one and the new.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer; it locks the allocator's arenas itself.

@@ -3,8 +3,9 @@
 //! Settings are compared as they serialise, so that none can be forgotten here.
 //! Layout, comments and the order of tables are no change.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
+use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -50,16 +51,9 @@ impl Differences {
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Differences {
     let mut found = Differences::default();
-    let service = |service: &Service| service.name.clone();
-    tables("service", (&old.services, &new.services), service, added_service, &mut found.changes);
-    let class = |class: &Class| class.name.clone();
-    tables("class", (&old.classes, &new.classes), class, added_class, &mut found.changes);
-    let (mut old, mut new) = (object(old), object(new));
-    for tables in ["services", "classes"] {
-        old.remove(tables);
-        new.remove(tables);
-    }
-    for (key, before, after) in changed(&flattened(&old), &flattened(&new)) {
+    tables((&old.services, &new.services), &mut found.changes);
+    tables((&old.classes, &new.classes), &mut found.changes);
+    for (key, before, after) in changed(&flattened(&head(old)), &flattened(&head(new))) {
         let sentence = format!("{key} {before} -> {after}");
         if AT_START.contains(&key.as_str()) {
             found.at_restart.push(sentence);
@@ -70,53 +64,103 @@ pub fn diff(old: &Config, new: &Config) -> Differences {
     found
 }
 
+/// A table that there may be several of, told apart by their names.
+trait Named: Serialize {
+    /// What it is called in sentences, and what its list is.
+    const KIND: (&str, &str);
+    /// What its list has.
+    type Member: Ord + Display;
+
+    fn name(&self) -> &str;
+    fn members(&self) -> BTreeSet<Self::Member>;
+    /// Returns the table without its list: one of 100,000 is not to be turned into text and back.
+    fn without_members(&self) -> Self;
+    /// Returns what it is in words.
+    fn introduced(&self) -> String;
+}
+
+impl Named for Service {
+    const KIND: (&str, &str) = ("service", "ports");
+    type Member = u16;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn members(&self) -> BTreeSet<u16> {
+        self.ports.iter().copied().collect()
+    }
+
+    fn without_members(&self) -> Self {
+        Self { ports: Vec::new(), ..self.clone() }
+    }
+
+    fn introduced(&self) -> String {
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        format!("ports {}, {}", ports.join(", "), self.mode)
+    }
+}
+
+impl Named for Class {
+    const KIND: (&str, &str) = ("class", "prefixes");
+    type Member = IpNet;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn members(&self) -> BTreeSet<IpNet> {
+        self.prefixes.iter().map(|entry| entry.prefix).collect()
+    }
+
+    fn without_members(&self) -> Self {
+        Self { prefixes: Vec::new(), ..self.clone() }
+    }
+
+    fn introduced(&self) -> String {
+        let (name, _) = variant(&object(self.without_members()).remove("treatment").unwrap_or_default());
+        let prefixes = listed(self.members().iter()).unwrap_or_else(|| "none".to_owned());
+        format!("{name}, prefixes {prefixes}")
+    }
+}
+
 /// Compares tables of one kind by name.
-fn tables<T: Serialize>(
-    kind: &str,
-    (old, new): (&[T], &[T]),
-    name: impl Fn(&T) -> String,
-    added: impl Fn(&T) -> String,
-    changes: &mut Vec<String>,
-) {
-    let find = |list: &'_ [T], wanted: &str| list.iter().position(|it| name(it) == wanted);
+fn tables<T: Named>((old, new): (&[T], &[T]), changes: &mut Vec<String>) {
+    let (kind, list) = T::KIND;
     for table in old {
-        let name = name(table);
-        if find(new, &name).is_none() {
-            changes.push(format!("{kind} {name} removed"));
+        if !new.iter().any(|other| other.name() == table.name()) {
+            changes.push(format!("{kind} {} removed", table.name()));
         }
     }
     for table in new {
-        let name = name(table);
-        let Some(before) = find(old, &name).and_then(|at| old.get(at)) else {
-            changes.push(format!("{kind} {name} added: {}", added(table)));
+        let name = table.name();
+        let Some(before) = old.iter().find(|other| other.name() == name) else {
+            changes.push(format!("{kind} {name} added: {}", table.introduced()));
             continue;
         };
-        let (mut before, mut after) = (object(before), object(table));
-        for lists in ["ports", "prefixes"] {
-            let (gone, come) = members(before.remove(lists), after.remove(lists));
-            changes.extend(listed(&gone).map(|gone| format!("{kind} {name}: {lists} removed: {gone}")));
-            changes.extend(listed(&come).map(|come| format!("{kind} {name}: {lists} added: {come}")));
-        }
-        let differing = changed(&treatment_flattened(&before), &treatment_flattened(&after));
+        let (had, has) = (before.members(), table.members());
+        changes.extend(
+            listed(had.difference(&has)).map(|gone| format!("{kind} {name}: {list} removed: {gone}")),
+        );
+        changes
+            .extend(listed(has.difference(&had)).map(|come| format!("{kind} {name}: {list} added: {come}")));
+        let fields = |table: &T| treatment_flattened(&object(table.without_members()));
         let sentence = |(key, before, after)| format!("{kind} {name}: {key} {before} -> {after}");
-        changes.extend(differing.into_iter().map(sentence));
+        changes.extend(changed(&fields(before), &fields(table)).into_iter().map(sentence));
     }
 }
 
-fn added_service(service: &Service) -> String {
-    let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
-    format!("ports {}, {}", ports.join(", "), service.mode)
-}
-
-fn added_class(class: &Class) -> String {
-    let treatment = object(class).remove("treatment").unwrap_or_default();
-    let (name, _) = variant(&treatment);
-    let prefixes: BTreeSet<String> = class.prefixes.iter().map(|entry| entry.prefix.to_string()).collect();
-    format!("{name}, prefixes {}", listed(&prefixes).unwrap_or_else(|| "none".to_owned()))
+/// Returns what stands above the tables of services and classes.
+fn head(config: &Config) -> Map<String, Value> {
+    let mut fields = object(Config { services: Vec::new(), classes: Vec::new(), ..config.clone() });
+    for tables in ["services", "classes"] {
+        fields.remove(tables);
+    }
+    fields
 }
 
 /// Returns a value as the fields it serialises to.
-fn object(value: &impl Serialize) -> Map<String, Value> {
+fn object(value: impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(fields)) => fields,
         // A configuration is made of text, so all of it serialises.
@@ -172,24 +216,15 @@ fn changed(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<(String, S
         .collect()
 }
 
-/// Returns what only the first and only the second of two lists has.
-fn members(old: Option<Value>, new: Option<Value>) -> (BTreeSet<String>, BTreeSet<String>) {
-    let set = |list: Option<Value>| -> BTreeSet<String> {
-        let list = list.and_then(|list| list.as_array().cloned()).unwrap_or_default();
-        list.iter().map(|it| shown("", it.get("prefix").unwrap_or(it))).collect()
-    };
-    let (old, new) = (set(old), set(new));
-    (old.difference(&new).cloned().collect(), new.difference(&old).cloned().collect())
-}
-
-/// Returns a set in words, none if it is empty.
-fn listed(set: &BTreeSet<String>) -> Option<String> {
-    let named: Vec<&str> = set.iter().take(NAMED).map(String::as_str).collect();
-    let more = set.len().saturating_sub(NAMED);
-    match (named.as_slice(), more) {
-        ([], _) => None,
-        (named, 0) => Some(named.join(", ")),
-        (named, more) => Some(format!("{} and {more} more", named.join(", "))),
+/// Returns members of a list in words, none if there are none.
+fn listed<T: Display>(members: impl Iterator<Item = T>) -> Option<String> {
+    let mut members = members.peekable();
+    members.peek()?;
+    let named: Vec<String> = members.by_ref().take(NAMED).map(|member| member.to_string()).collect();
+    let named = named.join(", ");
+    match members.count() {
+        0 => Some(named),
+        more => Some(format!("{named} and {more} more")),
     }
 }
 

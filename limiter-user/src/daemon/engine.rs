@@ -4,7 +4,7 @@ use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Now;
+use crate::{clock::Now, memory};
 
 use super::Daemon;
 
@@ -56,6 +56,10 @@ pub fn start(mut daemon: Daemon) -> io::Result<(Handle, thread::JoinHandle<()>)>
             job(&mut daemon);
             if daemon.is_stopped() {
                 break;
+            }
+            // Whoever asked has the answer by now.
+            if std::mem::take(&mut daemon.has_compiled) {
+                memory::give_back();
             }
         }
     })?;

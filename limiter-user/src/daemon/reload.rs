@@ -21,6 +21,7 @@ impl Daemon {
     pub fn reload(&mut self, who: &str, now: Now) -> Result<PolicyChange, RequestError> {
         let path = self.intent.config.file.path.clone();
         self.refuse_on_probation(now)?;
+        self.has_compiled = true;
         let outcome = Config::load(&path)
             .map_err(|errors| {
                 RequestError::new(Kind::Rejected, errors.to_string(), "the policy in force is unchanged")

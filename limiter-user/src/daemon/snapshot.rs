@@ -111,7 +111,7 @@ impl Daemon {
                 ("local_addresses", share(self.intent.local.len(), names::LOCAL_ADDRESSES)),
             ],
             revision: self.revision(),
-            hash: self.intent.config.hash(),
+            hash: self.compiled.hash.clone(),
             attachments: self.dataplane.attachments(),
             reloads: self.reloads,
             interface_changes: self.interface_changes,

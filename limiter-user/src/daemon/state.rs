@@ -233,6 +233,8 @@ pub struct Daemon {
     pub(super) reloads: Reloads,
     pub(super) events: Events,
     pub(super) started: Now,
+    /// A configuration was read or a policy made, which takes many times what is kept of it.
+    pub(super) has_compiled: bool,
     stopped: bool,
 }
 
@@ -281,6 +283,7 @@ impl Daemon {
             reloads: Reloads::default(),
             events: Events::default(),
             started: now,
+            has_compiled: false,
             stopped: false,
         };
         // What does not last is a standing fault, shown and tried again.
@@ -314,6 +317,7 @@ impl Daemon {
         trial: Option<Trial>,
         now: Now,
     ) -> Result<(), ChangeError> {
+        self.has_compiled = true;
         let mut ids = self.ids.clone();
         let revision = self.revision().wrapping_add(1);
         let before =
@@ -325,7 +329,7 @@ impl Daemon {
         let fallback = before.map(|(trial, policy)| Fallback { policy, at_ns: trial.until_ns });
         self.dataplane.apply(&compiled, fallback)?;
         tracing::info!(revision, prefixes = compiled.prefixes.len(), "policy in force");
-        let (prefixes, hash) = (compiled.prefixes.len(), intent.config.hash());
+        let (prefixes, hash) = (compiled.prefixes.len(), &compiled.hash);
         let text = format!("revision {revision} in force: configuration {hash}, {prefixes} prefixes");
         self.events.note(EventKind::Policy, None, text);
         self.intent = intent;

@@ -75,7 +75,8 @@ impl Daemon {
     /// # Errors
     ///
     /// When something is wrong with it.
-    pub fn diff(&self, request: &DiffRequest) -> Result<DiffAnswer, RequestError> {
+    pub fn diff(&mut self, request: &DiffRequest) -> Result<DiffAnswer, RequestError> {
+        self.has_compiled = true;
         let config = parsed(&request.text, &request.path)?;
         let found = diff(&self.intent.config, &config);
         Ok(DiffAnswer { changes: found.changes, at_restart: found.at_restart, warnings: config.warnings() })
@@ -94,6 +95,7 @@ impl Daemon {
     ) -> Result<PolicyChange, RequestError> {
         self.refuse_on_probation(now)?;
         let given = probation_of(&request.confirm)?;
+        self.has_compiled = true;
         let mut config = parsed(&request.text, &request.path)?;
         // A reload reads the configured file, whatever file this came from.
         config.file.path.clone_from(&self.intent.config.file.path);
@@ -151,8 +153,8 @@ impl Daemon {
         let changes = self.turn_the_file_down(who, now);
         // All of it by one write: half of it would let the file bring back what was replaced.
         let not_saved = self.keep_policy();
-        tracing::info!(who, hash = self.intent.config.hash(), "the configuration is confirmed");
-        let text = format!("{who} confirmed {}", self.intent.config.hash());
+        tracing::info!(who, hash = self.compiled.hash, "the configuration is confirmed");
+        let text = format!("{who} confirmed {}", self.compiled.hash);
         self.events.note(EventKind::Policy, None, text);
         Ok(PolicyChange { revision: self.revision(), changes, not_saved, confirm_within_s: None })
     }

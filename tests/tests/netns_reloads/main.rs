@@ -42,7 +42,10 @@ const PREFIXES: u32 = 100_000;
 /// Reloads of the large policies.
 const LARGE_RELOADS: u32 = 6;
 /// What a switch to a large policy may take, reading and compiling included.
-const SWITCH_MAX: Duration = Duration::from_secs(2);
+const SWITCH_MAX: Duration = Duration::from_secs(1);
+/// What the daemon may have resident after such switches: with what it read and compiled for the last one it
+/// would be twice as much.
+const RESIDENT_MAX_KIB: u64 = 80 * 1_024;
 
 /// A daemon under load, and the way to reload it.
 struct Scene<'a> {
@@ -164,8 +167,8 @@ fn a_thousand_reloads_under_load() {
     scene.check_charges(held);
 }
 
-/// 100,000 prefixes are read, compiled and switched to in less than two seconds, and no packet is
-/// judged by a mixture of the old ones and the new.
+/// 100,000 prefixes are read, compiled and switched to in less than a second, no packet is
+/// judged by a mixture of the old ones and the new, and what that took for a moment is given back.
 #[test]
 fn a_hundred_thousand_prefixes_switch_at_once() {
     require!(host::BED, DAEMON);
@@ -176,7 +179,9 @@ fn a_hundred_thousand_prefixes_switch_at_once() {
     let (times, tally): (Vec<Duration>, _) = load::during(&bed, &scene.policies, reloads);
     println!("{tally}");
     let prefixes = scene.daemon.ctl_json(&["status"])["policy"]["prefixes"].clone();
-    println!("{prefixes} prefixes switched in {times:?}; {:?}", Memory::of(&scene.daemon));
+    let memory = Memory::of(&scene.daemon);
+    println!("{prefixes} prefixes switched in {times:?}; {memory:?}");
+    memory.assert_resident_below(RESIDENT_MAX_KIB);
     assert!(prefixes.as_u64().is_some_and(|count| count >= u64::from(PREFIXES)), "{prefixes}");
     let slowest = times.iter().max().expect("there was a reload");
     assert!(*slowest < SWITCH_MAX, "a switch took {slowest:?}");

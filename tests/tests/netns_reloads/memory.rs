@@ -7,7 +7,7 @@ use limiter_tests::usage::{self, field};
 use limiter_tests::wait;
 
 /// What the heap may grow by between the two looks: it keeps some of what was freed. A policy
-/// that stayed with every reload would be some 100 KiB each.
+/// that stayed with every reload would be some 250 KiB each.
 const RSS_SLACK_KIB: u64 = 2_048;
 /// `BPF_MAP_TYPE_HASH`: its memory is that of its entries, and connections may be live at one look and not at the other.
 const HASH: u64 = 1;
@@ -26,7 +26,7 @@ pub(crate) struct Memory {
     descriptors: usize,
     /// Memory of the maps that it holds by a descriptor, other than those that grow with traffic.
     held_maps_bytes: u64,
-    /// Maps in the kernel that were made one at a time: policies and tries, also those that no descriptor holds.
+    /// Maps in the kernel that were made one at a time: policies and ranges, also those that no descriptor holds.
     single_maps: usize,
 }
 
@@ -50,6 +50,11 @@ impl Memory {
             held_maps_bytes: maps.map(|info| field(info, "memlock:")).sum(),
             single_maps: aya::maps::loaded_maps().flatten().filter(single).count(),
         }
+    }
+
+    /// Panics if the daemon has more resident than this.
+    pub(crate) fn assert_resident_below(&self, kib: u64) {
+        assert!(self.rss_kib < kib, "{} KiB resident", self.rss_kib);
     }
 
     /// Panics if more is taken than at an earlier time.
