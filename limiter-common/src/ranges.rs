@@ -47,8 +47,8 @@ const fn joined(high_be: u32, low_be: u32) -> u64 {
 pub struct RangeIndex {
     /// How many ranges there are.
     ranges: u32,
-    /// Where a search begins: 0, which the kernel's verifier does not know. It follows every path through a
-    /// search, and of those that end up anywhere it takes one for another, but not of those that begin at 0.
+    /// Where a search begins: always 0, and read from here, so that the kernel's verifier does not know it. What
+    /// begins at a known place is at another known place after each path, and there are too many to follow.
     origin: u32,
     /// Where each page begins.
     pages: [Position; names::RANGE_PAGES],

@@ -12,13 +12,33 @@ use crate::{clock::Now, dataplane::DataplaneError, policy::Compiled};
 /// Which slots of `RANGES` packets may go by.
 #[derive(Debug, Default)]
 pub(super) struct RangeSlots {
-    pub(super) in_use: Vec<u32>,
+    /// Those of the policies before a switch that is under way, or else in force.
+    settled: Vec<u32>,
+    /// Those of the policies that the switch has put in, by their slot in `POLICIES`; they stay if it fails.
+    placed: [Option<u32>; names::POLICY_SLOTS],
 }
 
 impl RangeSlots {
+    /// Takes note of a switch that is done, or was found.
+    pub(super) fn settle(&mut self, slots: Vec<u32>) {
+        *self = Self { settled: slots, placed: Default::default() };
+    }
+
+    /// Takes note of a policy that was put into a slot of `POLICIES`: packets may go by it from here on.
+    pub(super) fn place(&mut self, policy_slot: u32, slot: u32) {
+        if let Some(placed) = self.placed.get_mut(policy_slot as usize) {
+            *placed = Some(slot);
+        }
+    }
+
+    /// Returns the slots that packets may go by.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = u32> {
+        self.settled.iter().copied().chain(self.placed.iter().copied().flatten())
+    }
+
     /// Returns the slots that no packet goes by: an update of `POLICIES` waits for those that did.
     pub(super) fn free(&self) -> impl Iterator<Item = u32> {
-        (0..capacity(names::RANGE_SLOTS)).filter(|slot| !self.in_use.contains(slot))
+        (0..capacity(names::RANGE_SLOTS)).filter(|slot| self.in_use().all(|used| used != *slot))
     }
 }
 
@@ -60,5 +80,26 @@ impl Prepared {
     pub(super) fn revision(&self) -> u32 {
         let fallback = self.fallback.as_ref().map_or(0, |(placed, _)| placed.policy.revision);
         self.policy.policy.revision.max(fallback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often a switch fails in the middle, slots are left for the next one.
+    #[test]
+    fn a_switch_that_fails_keeps_its_slots() {
+        let mut slots = RangeSlots::default();
+        slots.settle(vec![0, 1]);
+        for _ in 0..20 {
+            let next = slots.free().next().expect("there is a free slot");
+            // The fallback is in, the policy is not.
+            slots.place(1, next);
+            assert!(slots.free().all(|slot| ![0, 1, next].contains(&slot)), "packets may go by {next}");
+            assert!(slots.free().count() >= 2, "both policies of a switch find one");
+        }
+        slots.settle(vec![3, 4]);
+        assert_eq!(slots.free().count(), names::RANGE_SLOTS - 2);
     }
 }

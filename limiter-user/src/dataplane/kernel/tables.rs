@@ -101,7 +101,7 @@ impl Tables {
 
     /// Goes on with what an earlier daemon left in the maps.
     pub(super) fn inherit(&mut self, slots: &[u32]) -> Owned<()> {
-        self.slots.in_use = slots.to_vec();
+        self.slots.settle(slots.to_vec());
         self.local.inherit().map_err(failed("LOCAL_ADDRESSES", "reading"))?;
         *self.guarded = self.ports.get(&0, 0).map_err(failed("PORTS", "reading"))?;
         self.said = self.control.get(&0, 0).map_err(failed("CONTROL", "reading"))?;
@@ -119,12 +119,12 @@ impl Tables {
 
     /// Returns the slots of ranges that packets may go by until [`Tables::switch`] has returned.
     pub(super) fn slots_around(&self, prepared: &Prepared) -> Vec<u32> {
-        self.slots.in_use.iter().copied().chain(prepared.slots()).collect()
+        self.slots.in_use().chain(prepared.slots()).collect()
     }
 
     /// Returns the slots of ranges that packets go by.
     pub(super) fn slots(&self) -> Vec<u32> {
-        self.slots.in_use.clone()
+        self.slots.in_use().collect()
     }
 
     /// Puts prepared policies in force.
@@ -151,11 +151,11 @@ impl Tables {
             }
         }
         self.place(IN_FORCE, policy)?;
-        self.slots.in_use = slots;
         self.guarded = guarded;
         // A heartbeat as well: with it ends what was refused by the policy before and stands.
         let heartbeat_ns = Now::read().monotonic_ns;
         self.set_control(Control { heartbeat_ns, fallback_at_ns: at_ns, ..self.said })?;
+        self.slots.settle(slots);
         self.set_ports(&self.guarded.clone())
     }
 
@@ -172,8 +172,7 @@ impl Tables {
         let mut array = Array::<_, Policy>::create(1, 0).map_err(failed("POLICIES", "making a policy"))?;
         array.set(0, *policy, 0).map_err(failed("POLICIES", "writing a policy"))?;
         self.policies.set(slot, &array, 0).map_err(failed("POLICIES", "switching"))?;
-        // Packets may go by it from here on, whatever becomes of the rest of the switch.
-        self.slots.in_use.push(range_slot);
+        self.slots.place(slot, range_slot);
         Ok(())
     }
 
