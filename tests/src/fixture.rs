@@ -32,7 +32,7 @@ use limiter_user::policy::Ranges;
 use nix::time::{ClockId, clock_gettime};
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
-pub use build::{KERNEL, verified_instructions};
+pub use build::{KERNEL, objects, verified_instructions};
 pub use judge::{FAMILIES, HOSTS, IMAP, Judge, LIMIT, Law, SMTP};
 pub use rules::Rules;
 

@@ -1,10 +1,11 @@
 //! What the verifier walks for each program, against a budget.
 //!
 //! - no program grows unseen: `programs_stay_within_their_budget`
+//! - calls find their functions: `no_code_lies_apart`
 
 use std::collections::BTreeMap;
 
-use limiter_tests::fixture::{KERNEL, verified_instructions};
+use limiter_tests::fixture::{KERNEL, objects, verified_instructions};
 use limiter_tests::require;
 
 const BUDGET: &str = include_str!("../verifier-budget.toml");
@@ -37,4 +38,18 @@ fn programs_stay_within_their_budget() {
     }
     assert!(over.is_empty(), "over the budget in tests/verifier-budget.toml: {over:#?}");
     assert!(budget.is_empty(), "the budget names programs that are gone: {budget:?}");
+}
+
+/// The compiler puts functions that it takes for cold into a section of their own, `.text.unlikely.`. aya leads
+/// calls to `.text` alone: one to another section ends in whatever function begins at the same place of `.text`.
+#[test]
+fn no_code_lies_apart() {
+    const APART: &[u8] = b".text.";
+    require!(KERNEL);
+    for object in objects() {
+        assert!(
+            !object.windows(APART.len()).any(|name| name == APART),
+            "code in a section that aya does not know"
+        );
+    }
 }
