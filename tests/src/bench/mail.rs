@@ -1,8 +1,8 @@
 //! What limiter costs mail: sessions per second and the time of a session, over a
 //! veth, without limiter, with it enforcing, and with the witness on top.
 //!
-//! Rounds go through all of them in turn, so that whatever else the machine does
-//! falls on all alike. Ratios are of a round, which is what is compared; a figure
+//! Rounds go through all of them in turn, there and back, so that whatever else the
+//! machine does falls on all alike. Ratios are of a round, which is what is compared; a figure
 //! is the median of the rounds. The generator is Postfix' own `smtp-source`; the
 //! server is its `smtp-sink`, which does nothing, or Postfix. `smtp-source`,
 //! `smtp-sink` and the kernel's work on their packets have one CPU together: what
@@ -38,9 +38,9 @@ const TURNS: [&str; 6] = ["taskset", "--cpu-list", "0", "chrt", "--batch", "0"];
 const PARALLEL: usize = 10;
 /// How long one run may take.
 const RUN_TIME: Duration = Duration::from_mins(3);
-/// Threads that measure how long sessions take, and sessions of each.
+/// Threads that measure how long sessions take, and sessions of each, twice in a round.
 const CALLERS: usize = 4;
-const CALLS: usize = 1_200;
+const CALLS: usize = 600;
 /// Where Postfix has its queue: it waits for the disk with every mail, and how long that takes is a matter of the
 /// disk.
 const IN_MEMORY: &str = "/dev/shm";
@@ -139,14 +139,11 @@ pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Report {
         }
         let mut figures = Figures { server: name, runs: Default::default() };
         for round in 0..effort.rounds {
-            // Every other round the other way round: what warms up or wears out favours nobody.
-            let mut guards = Guard::ALL;
-            if round % 2 == 1 {
-                guards.reverse();
-            }
-            for guard in guards {
+            let progress = |guard: Guard| {
                 progress(&format!("{name}, round {} of {}, {}", round + 1, effort.rounds, guard.label()));
-                figures.runs[guard as usize].push(run(name, sessions, guard));
+            };
+            for (runs, run) in figures.runs.iter_mut().zip(measure_round(name, sessions, progress)) {
+                runs.push(run);
             }
         }
         all.push(figures);
@@ -154,7 +151,9 @@ pub fn measure(effort: Effort, mut progress: impl FnMut(&str)) -> Report {
     report(effort, &all)
 }
 
-fn run(server: &str, sessions: usize, guard: Guard) -> Run {
+/// Measures every guard twice against one server, there and back: what changes by and by falls on all alike, and
+/// where the server lies in memory, and which CPU it came to, is the same for all.
+fn measure_round(server: &str, sessions: usize, mut progress: impl FnMut(Guard)) -> [Run; Guard::ALL.len()] {
     let bed = Bed::plan().offloads().without_pass().build();
     // Clients are other machines: limiter looks at the sockets of the server alone.
     let group = Cgroup::create("mail");
@@ -171,20 +170,53 @@ fn run(server: &str, sessions: usize, guard: Guard) -> Run {
     } else {
         _postfix = group.start(|| Postfix::start_in(Path::new(IN_MEMORY), &bed.server, POSTFIX));
     }
-    let _daemon = guard.start(&bed, &group);
-    let _xdp =
-        (guard == Guard::EmptyXdp).then(|| Attached::new(&bed.server, "srv0", Action::Pass, XdpMode::Driver));
-    // What is loaded at the first session is loaded now.
-    source(&bed, address, turns, 200);
-    let (began, cpu_before) = (Instant::now(), usage::machine_cpu_time());
-    source(&bed, address, turns, sessions);
-    let (took, cpu) = (began.elapsed(), usage::machine_cpu_time().saturating_sub(cpu_before));
-    let mut times = calls(&bed, address);
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() - 1) * share / 100];
-    let sessions_per_s = count(sessions) / took.as_secs_f64();
-    let cpu_us = cpu.as_secs_f64() * 1e6 / count(sessions);
-    Run { sessions_per_s, cpu_us, p50: at(50), p99: at(99) }
+    let mut seen: [Seen; Guard::ALL.len()] = Default::default();
+    for guard in Guard::ALL.into_iter().chain(Guard::ALL.into_iter().rev()) {
+        progress(guard);
+        let daemon = guard.start(&bed, &group);
+        let xdp = (guard == Guard::EmptyXdp)
+            .then(|| Attached::new(&bed.server, "srv0", Action::Pass, XdpMode::Driver));
+        seen[guard as usize].look(&bed, address, turns, sessions / 2);
+        drop(xdp);
+        if let Some(mut daemon) = daemon {
+            assert!(daemon.stop().success(), "limiterd stops in order");
+        }
+    }
+    seen.map(Seen::into_run)
+}
+
+/// What was seen with one guard in a round.
+#[derive(Debug, Default)]
+struct Seen {
+    sessions: usize,
+    took: Duration,
+    cpu: Duration,
+    times: Vec<Duration>,
+}
+
+impl Seen {
+    fn look(&mut self, bed: &Bed, address: SocketAddr, turns: &[&str], sessions: usize) {
+        // What is loaded at the first session is loaded now.
+        source(bed, address, turns, 200);
+        let (began, cpu_before) = (Instant::now(), usage::machine_cpu_time());
+        source(bed, address, turns, sessions);
+        self.took += began.elapsed();
+        self.cpu += usage::machine_cpu_time().saturating_sub(cpu_before);
+        self.sessions += sessions;
+        self.times.extend(calls(bed, address));
+    }
+
+    fn into_run(mut self) -> Run {
+        self.times.sort_unstable();
+        let at = |share: usize| self.times[(self.times.len() - 1) * share / 100];
+        let sessions = count(self.sessions);
+        Run {
+            sessions_per_s: sessions / self.took.as_secs_f64(),
+            cpu_us: self.cpu.as_secs_f64() * 1e6 / sessions,
+            p50: at(50),
+            p99: at(99),
+        }
+    }
 }
 
 fn sink(bed: &Bed, address: SocketAddr) -> Process {
@@ -322,7 +354,7 @@ fn report(effort: Effort, all: &[Figures]) -> Report {
         name: "mail",
         title: "Mail",
         method: vec![format!(
-            "Medians of {} rounds, ratios within each round. Postfix' own `smtp-source` sends over a veth to its \
+            "Medians of {} rounds, ratios within each round, in which all are measured against the same server there and back. Postfix' own `smtp-source` sends over a veth to its \
              `smtp-sink`, which does nothing, and to Postfix, {PARALLEL} sessions at once; both ends and the kernel \
              share the CPUs (with `smtp-sink` one CPU, in the batch class), so that what limiter takes is taken from \
              them. Postfix has its queue in memory, discards what it is sent, and does not pause for its queue \
