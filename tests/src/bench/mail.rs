@@ -60,7 +60,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What `cargo xtask bench mail` takes: some nine minutes.
+    /// What `cargo xtask bench mail` takes: some seven minutes.
     pub const FULL: Self = Self { rounds: 5, sink_sessions: 18_000, postfix_sessions: 5_000 };
     /// Enough to see that it works.
     pub const SMOKE: Self = Self { rounds: 1, sink_sessions: 100, postfix_sessions: 0 };
