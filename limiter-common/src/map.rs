@@ -201,7 +201,6 @@ pod!(
     Reservation,
     Control,
     PortHints,
-    ClassOf,
     Counters,
     Total,
     ResetBudget,

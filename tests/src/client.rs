@@ -7,11 +7,15 @@
 mod connect;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
+
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::host;
 use crate::netns::Namespace;
@@ -165,4 +169,21 @@ impl Burst {
             attempt.stream = None;
         }
     }
+}
+
+/// Makes the close of a socket a reset in place of a FIN.
+#[track_caller]
+pub fn reset_on_close(socket: &impl AsFd) {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(socket, sockopt::Linger, &at_once).expect("setting SO_LINGER");
+}
+
+/// Waits for what the server does next; returns 0 if it closes.
+///
+/// # Errors
+///
+/// When it does nothing for so long, or resets.
+pub fn read_next(mut stream: &TcpStream, within: Duration) -> io::Result<usize> {
+    stream.set_read_timeout(Some(within))?;
+    stream.read(&mut [0])
 }

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use limiter_tests::client::{Burst, Outcome, Target};
+use limiter_tests::client::{Burst, Outcome, Target, reset_on_close};
 use limiter_tests::daemon::{DAEMON, Daemon, enforcing};
 use limiter_tests::server::Server;
 use limiter_tests::veth::Bed;
@@ -182,12 +182,7 @@ fn abort_waiting(bed: &Bed, burst: &mut Burst) {
     let waiting = burst.attempts.iter_mut().filter(|a| !matches!(a.outcome, Outcome::Greeted(_)));
     for attempt in waiting {
         if let Some(stream) = attempt.stream.take() {
-            nix::sys::socket::setsockopt(
-                &stream,
-                nix::sys::socket::sockopt::Linger,
-                &nix::libc::linger { l_onoff: 1, l_linger: 0 },
-            )
-            .expect("a socket can be told to reset");
+            reset_on_close(&stream);
         }
     }
     let half_open = || bed.server.output("ss", &["-Htn", "state", "syn-recv"]).lines().count();

@@ -125,13 +125,17 @@ fn prefixes_of_many_pages_are_found() {
     const PREFIXES: u32 = 3_000;
     require!(KERNEL);
     // Each next to an address that has the class of the wider prefix.
-    let v4 = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + 7 * n));
-    let v6 = |n: u32| IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + (u128::from(n) << 62)));
+    let v4 = |n: u32, next: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + 7 * n + next));
+    let v6 = |n: u32, next: u32| {
+        IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + (u128::from(n) << 62) + u128::from(next)))
+    };
     for place in Place::ALL {
         let mut fixture = fixture(place);
         let mut rules = rules().prefix("10.0.0.0/8", EXEMPT).prefix("2001:db8::/32", EXEMPT);
         for n in 0..PREFIXES {
-            rules = rules.prefix(&format!("{}/32", v4(n)), DENIED).prefix(&format!("{}/128", v6(n)), DENIED);
+            rules = rules
+                .prefix(&format!("{}/32", v4(n, 0)), DENIED)
+                .prefix(&format!("{}/128", v6(n, 0)), DENIED);
         }
         fixture.apply(&rules);
         let run = |source: IpAddr| {
@@ -139,11 +143,8 @@ fn prefixes_of_many_pages_are_found() {
             fixture.run(&Frame::syn(SocketAddr::new(source, 4000), server).to_bytes()).action
         };
         for n in 0..PREFIXES {
-            let beside = [
-                IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + 7 * n)),
-                IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + (u128::from(n) << 62) + 1)),
-            ];
-            assert_eq!([v4(n), v6(n)].map(run), [Action::Drop; 2], "prefix {n} at {place:?}");
+            let [within, beside] = [0, 1].map(|next| [v4(n, next), v6(n, next)]);
+            assert_eq!(within.map(run), [Action::Drop; 2], "prefix {n} at {place:?}");
             assert_eq!(beside.map(run), [Action::Pass; 2], "beside prefix {n} at {place:?}");
         }
     }

@@ -354,8 +354,8 @@ fn report(effort: Effort, all: &[Figures]) -> Report {
         name: "mail",
         title: "Mail",
         method: vec![format!(
-            "Medians of {} rounds, ratios within each round, in which all are measured against the same server there and back. Postfix' own `smtp-source` sends over a veth to its \
-             `smtp-sink`, which does nothing, and to Postfix, {PARALLEL} sessions at once; both ends and the kernel \
+            "Medians of {} rounds, ratios within each round, in which all are measured against the same server there and \
+             back. Postfix' own `smtp-source` sends over a veth to its `smtp-sink`, which does nothing, and to Postfix, {PARALLEL} sessions at once; both ends and the kernel \
              share the CPUs (with `smtp-sink` one CPU, in the batch class), so that what limiter takes is taken from \
              them. Postfix has its queue in memory, discards what it is sent, and does not pause for its queue \
              (`in_flow_delay = 0`). limiter is attached to the control group of the server, as clients are other machines; it recounts \

@@ -1,11 +1,11 @@
 //! More events than there is room for, connections as fast as they come, and what 100,000 entries cost.
 
-use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use limiter_tests::client::{read_next, reset_on_close};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::frame::{Frame, Tcp};
 use limiter_tests::netns::Namespace;
@@ -13,9 +13,7 @@ use limiter_tests::usage::{cpu_time, resident_kib};
 use limiter_tests::veth::Bed;
 use limiter_tests::wire::Wire;
 use limiter_tests::{host, require, wait};
-use nix::libc;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{
     CONNTRACK, PATIENCE, SMTP, all_entries, config, connect, conntrack, entries, events, findings, greeter,
@@ -74,12 +72,10 @@ fn churn(bed: &Bed, port: u16, span: Duration) -> u64 {
     let client = || {
         while Instant::now() < end {
             // A port that is still taken is one connection less.
-            if let Ok(mut stream) = TcpStream::connect(address) {
-                stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-                let at_end = stream.read(&mut [0]);
+            if let Ok(stream) = TcpStream::connect(address) {
+                let at_end = read_next(&stream, PATIENCE);
                 assert!(matches!(at_end, Ok(0)), "the server closes without a word: {at_end:?}");
-                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-                setsockopt(&stream, sockopt::Linger, &at_once).expect("closing by a reset");
+                reset_on_close(&stream);
                 count.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -15,18 +15,14 @@ mod resets;
 mod untold;
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use limiter_tests::client::{Burst, Target};
+use limiter_tests::client::{Burst, Target, reset_on_close};
 use limiter_tests::daemon::Daemon;
 use limiter_tests::raw::{Handshakes, Shape};
 use limiter_tests::server::Server;
 use limiter_tests::veth::{Bed, Client};
 use limiter_tests::wait;
-use nix::libc;
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::Linger;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: usize = 60;
@@ -109,8 +105,4 @@ fn reset_some(burst: &mut Burst, count: usize) {
         let stream = attempt.stream.take().expect("looked at just now");
         reset_on_close(&stream);
     }
-}
-
-fn reset_on_close(socket: &impl AsFd) {
-    setsockopt(socket, Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).expect("setting SO_LINGER");
 }

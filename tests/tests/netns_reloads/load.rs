@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use limiter_tests::client::reset_on_close;
 use limiter_tests::frame::Flags;
 use limiter_tests::raw::{Handshakes, Shape};
 use limiter_tests::server::Server;
 use limiter_tests::veth::{Bed, Client};
-use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::policies::{PORT, Policies};
 
@@ -89,7 +88,8 @@ fn go_on(client: &Client, server: &Server, policies: &Policies, stopped: &Atomic
 /// Connects, and resets the connection: thousands of closed ones would use up the local ports.
 fn connect(server: SocketAddr) -> io::Result<()> {
     let stream = TcpStream::connect_timeout(&server, CLIENT_TIME)?;
-    Ok(setsockopt(&stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
+    reset_on_close(&stream);
+    Ok(())
 }
 
 /// Sends a set of SYNs, completes what is answered and resets it.

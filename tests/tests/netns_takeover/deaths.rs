@@ -1,18 +1,16 @@
 //! Ten kills under load, and what holds without a daemon.
 
-use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use limiter_tests::client::{read_next, reset_on_close};
 use limiter_tests::daemon::{DAEMON, Daemon};
 use limiter_tests::netns::Namespace;
 use limiter_tests::scene::{SMTP, address, connect, server};
 use limiter_tests::veth::Bed;
 use limiter_tests::{host, require, wait};
-use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{LIMIT, PATIENCE, assert_one_source_holds, config};
 
@@ -65,11 +63,9 @@ impl Tally {
 }
 
 /// Waits for the server to close a connection, which then leaves nothing behind.
-fn is_closed_by_server(mut stream: &TcpStream) -> bool {
-    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&stream, sockopt::Linger, &at_once).expect("a live socket");
-    stream.set_read_timeout(Some(CLIENT_TIME)).expect("a live socket");
-    matches!(stream.read(&mut [0]), Ok(0))
+fn is_closed_by_server(stream: &TcpStream) -> bool {
+    reset_on_close(stream);
+    matches!(read_next(stream, CLIENT_TIME), Ok(0))
 }
 
 /// Accepts and closes at once.
